@@ -1,11 +1,11 @@
-//! Accepting without blocking, tried again every half second until somebody comes, as in the tutorial, and, with
-//! `--ready`, the same by readiness.
+//! Accepting without blocking: the program tries every half second until a client connects, as in the tutorial. With
+//! `--ready` it waits for readiness instead.
 //!
 //! Run `cargo run --example accept_retry`, watch it try, then `telnet 127.0.0.1 1234`. Run it again with `-- --ready`:
-//! nothing is tried while nobody is there, and whoever comes does not wait for the next try.
+//! it never tries while there are no clients, and a client does not have to wait for the next try.
 //!
-//! The tutorial sleeps between its tries, so nothing else can happen meanwhile. Here a timer of the loop tries, and
-//! clients that have come are served at the same time.
+//! The tutorial sleeps between its tries, so nothing else can happen meanwhile. Here a timer of the loop makes the
+//! tries, and clients that are already connected are served between them.
 
 mod support;
 
@@ -18,7 +18,7 @@ use switchboard::{Address, Context, EventLoop, Protocol, Transport};
 
 const RETRY: Duration = Duration::from_millis(500);
 
-/// What is done for a client: a greeting, then an echo.
+/// Serves one client: a greeting, then an echo.
 struct Request;
 
 impl Protocol for Request {
@@ -37,11 +37,11 @@ fn process_request(peer: &Address) -> Request {
     Request
 }
 
-/// Tries to accept once. Where nobody is there, and after each who was, it is tried again later.
+/// Tries to accept once, then schedules the next try, whether or not a client was there.
 fn try_to_accept(context: &mut Context<'_>, listener: TcpListener, tries: u32) {
     let tries = match listener.accept() {
         Ok((stream, peer)) => {
-            // Refused where the client is gone again, or the loop is shutting down.
+            // Fails if the client is already gone, or if the loop is shutting down.
             if let Err(error) = context.attach(stream, process_request(&peer.into())) {
                 complain(format_args!("cannot serve {peer}: {error}"));
             }

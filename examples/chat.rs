@@ -1,15 +1,16 @@
-//! A chat room for telnet: the first line is your name, each other one goes to everybody. `/who` tells who is there,
-//! `/quit` leaves.
+//! A chat room for telnet: the first line is your name, and every later line goes to everybody else. `/who` lists the
+//! members, `/quit` leaves.
 //!
-//! Run `cargo run --example chat`, then `telnet 127.0.0.1 1234` from several windows. It asks for a
-//! name, and then shows what the others say, and who comes and goes.
+//! Run `cargo run --example chat`, then `telnet 127.0.0.1 1234` from several windows. It asks for a name, then shows
+//! what the others say, and who joins and leaves.
 //!
-//! A peer that gives no name within a minute, or `--timeout SECONDS`, is disconnected: peers that say nothing must not keep
-//! others out. Members may be silent for an hour, in which nobody else says anything either. `--per-peer N` limits the
-//! connections of one address.
+//! A peer that gives no name within a minute, or `--timeout SECONDS`, is disconnected: silent peers must not keep
+//! others out. A member is disconnected after an hour in which neither it nor anybody else says anything.
+//! `--per-peer N` limits the connections of one address.
 //!
-//! Who does not read is cut off once more than 1 MiB waits for him, and nobody else waits for that. What members say is
-//! escaped, so that none can move another's cursor, forge a line or speak telnet to his client.
+//! A member that does not read is cut off once more than 1 MiB is queued for it, and nobody else has to wait for it.
+//! Messages are escaped, so that no member can move another's cursor, forge a line or send telnet commands to its
+//! client.
 
 #[path = "support/bounds.rs"]
 mod bounds;
@@ -26,22 +27,22 @@ use bounds::Bounds;
 use switchboard::framing::{LineHandler, LineReceiver, Telnet, TelnetCommand, send_line};
 use switchboard::{CloseReason, ConnectionId, Context, EventLoop, Limits, ListenerId, Timeout, Transport, escape};
 
-/// Who has more than this unread is cut off.
+/// A member with more than this queued is cut off.
 const QUEUE_BYTES_MAX: usize = 1024 * 1024;
 
-/// How long a line may be.
+/// The longest line accepted.
 const LINE_BYTES_MAX: usize = 1024;
 
-/// How long one may take to give a name.
+/// How long a peer may take to give a name.
 const NAME_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a member may neither say nor be told anything. This finds peers that have vanished, too.
+/// How long a member may neither send nor receive anything. This also detects peers that have vanished.
 const MEMBER_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Who is there, by name.
+/// The members, by name.
 type Room = Rc<RefCell<BTreeMap<String, ConnectionId>>>;
 
-/// One who has connected; a member once there is a name.
+/// A connected peer, which is a member once it has a name.
 struct Member {
     name: Option<String>,
     room: Room,
@@ -67,7 +68,7 @@ impl Member {
         transport.set_timeout(Timeout::Idle, Some(MEMBER_TIMEOUT));
     }
 
-    /// One line for all but this one. They are written out before the loop sleeps, many lines in one piece.
+    /// Sends a line to everybody else. The lines are written out before the loop sleeps, many of them in one piece.
     fn tell_others(&self, transport: &mut Transport<'_>, line: String) {
         let me = transport.id();
         let room = self.room.borrow();
@@ -124,9 +125,9 @@ impl LineHandler for Member {
     }
 }
 
-/// What the loop allows its connections.
+/// The limits of the loop's connections.
 fn limits(bounds: &Bounds) -> Limits {
-    // Reading from a member goes on though he does not read: else he could not even leave.
+    // Keep reading from a member that does not read itself: otherwise it could not even leave.
     Limits::default()
         .with_queue_bytes_max(QUEUE_BYTES_MAX)
         .with_pause_reading_over_high(false)
@@ -134,7 +135,7 @@ fn limits(bounds: &Bounds) -> Limits {
         .with_connections_per_peer_max(bounds.per_peer_max)
 }
 
-/// Opens the room at an address.
+/// Opens a room at an address.
 fn listen(context: &mut Context<'_>, address: SocketAddr) -> io::Result<ListenerId> {
     let room = Room::default();
     context.listen(address, move |_, _| {

@@ -1,10 +1,12 @@
-//! The client of the tutorial's echo handler: says something, waits until it has come back, prints it, and says the next.
+//! The client of the tutorial's echo handler: sends a message, waits until it has come back, prints it, and sends the
+//! next one.
 //!
-//! Run `cargo run --example echo_client` beside `cargo run --example socket_server --features server -- --echo --once`; with
-//! a server and words of your own it is `cargo run --example echo_client localhost:1234 'Hello!' 'I like Tuesdays!'`.
+//! Run `cargo run --example echo_client` while `cargo run --example socket_server --features server -- --echo --once`
+//! is running. To use another server and your own messages, run
+//! `cargo run --example echo_client localhost:1234 'Hello!' 'I like Tuesdays!'`.
 
 #[path = "support/client.rs"]
-#[allow(dead_code)] // It also has what clients need that have no other arguments.
+#[allow(dead_code)] // Contains more than this example uses.
 mod client;
 
 use std::error::Error;
@@ -16,13 +18,13 @@ use switchboard::{CloseReason, Connect, ConnectError, EventLoop, Protocol, Trans
 
 struct Client {
     messages: IntoIter<String>,
-    /// What is to come back.
+    /// The message whose echo is expected.
     said: String,
     outcome: Outcome,
 }
 
 impl Client {
-    /// An empty message would have no answer.
+    /// Sends the next message, or closes after the last one. Skips empty messages, since they have no echo.
     fn say_next(&mut self, transport: &mut Transport<'_>) {
         match self.messages.find(|message| !message.is_empty()) {
             Some(message) => {
@@ -44,7 +46,8 @@ impl Protocol for Client {
     }
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        // The tutorial's `recv(1024)` may return half of it: what is not taken comes again, with the rest.
+        // The tutorial's `recv(1024)` may return only half of it. Here, input that is not consumed is delivered again,
+        // together with what follows.
         if data.len() < self.said.len() {
             return 0;
         }

@@ -1,10 +1,10 @@
-//! The smallest useful server: every client gets back what it sends, any number of them at once.
+//! The smallest useful server: sends back to each client what it has sent, for any number of clients at once.
 //!
-//! Run `cargo run --example echo_server`, then `telnet 127.0.0.1 1234` from several windows: each line that
-//! you type comes back.
+//! Run `cargo run --example echo_server`, then `telnet 127.0.0.1 1234` from several windows: each line that you type
+//! comes back.
 //!
-//! It stays plain: peers that say nothing stay for ever, and enough of them hold all of its descriptors. What a server on
-//! the open network sets against that is in the guide, on the page of limits.
+//! The example is kept simple: silent peers may stay for ever, and enough of them use up all of its descriptors. The
+//! guide's page on limits describes what a server on the open network does about that.
 
 mod support;
 

@@ -1,13 +1,12 @@
-//! Two loops inside a wait that is neither's: a bare `poll(2)` over their descriptors, as a program has it that waits for
+//! Two loops driven from outside: a bare `poll(2)` waits for their descriptors, as in a program that also waits for
 //! things of its own.
 //!
 //! Run `cargo run --example embed_poll`, then `telnet 127.0.0.1 1234`, which echoes, and `telnet 127.0.0.1 1235`, which
 //! counts the seconds.
 //!
-//! What a loop asks of whoever drives it: to be turned when its descriptor is readable, and when `time_to_next` has
-//! passed. The descriptor stays readable while there are events to fetch, and the time is zero while work is carried
-//! over, so a turn that leaves something undone is followed by another one; nothing is lost, and neither loop keeps the
-//! other waiting.
+//! A loop must be turned when its descriptor is readable, and when `time_to_next` has passed. The descriptor stays
+//! readable while there are events to fetch, and the time is zero while work is carried over, so a turn that leaves
+//! work undone is followed by another one. Nothing is lost, and neither loop keeps the other waiting.
 
 #[cfg(unix)]
 mod support;
@@ -57,7 +56,7 @@ mod on_unix {
         }
     }
 
-    /// Tells a connection the seconds it has lasted, as long as it does.
+    /// Sends the connection its age in seconds, once a second until it ends.
     fn count(context: &mut Context<'_>, id: ConnectionId, seconds: u64) {
         if let Some(mut transport) = context.connection(id) {
             transport.write(format!("{seconds} s\r\n").as_bytes());
@@ -81,7 +80,7 @@ mod on_unix {
             Ok(Server { event_loop, listener })
         }
 
-        /// Whether it was shut down, and the last of its connections has ended.
+        /// Returns whether the loop was shut down and its last connection has ended.
         fn is_done(&mut self) -> bool {
             let mut context = self.event_loop.context();
             context.listener(self.listener).is_none() && context.connection_count() == 0
@@ -92,26 +91,27 @@ mod on_unix {
         }
     }
 
-    /// Waits until a loop has something to do, and answers for each whether events are there.
+    /// Waits until a loop has something to do, and returns for each loop whether its descriptor is readable.
     fn wait(servers: &[Server]) -> io::Result<Vec<bool>> {
         let time_to_next = servers.iter().filter_map(|server| server.event_loop.time_to_next()).min();
         let readable = |server| PollFd::new(AsFd::as_fd(server), PollFlags::POLLIN);
         let mut descriptors: Vec<_> = servers.iter().map(|server| readable(&server.event_loop)).collect();
         match poll(&mut descriptors, time_to_next.map_or(PollTimeout::NONE, whole_milliseconds)) {
-            // A signal: its loop has it from its own descriptor, with the next wait.
+            // Interrupted by a signal: its loop learns of it from its own descriptor, at the next wait.
             Ok(_) | Err(Errno::EINTR) => Ok(descriptors.iter().map(|of| of.any() == Some(true)).collect()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// What `poll` takes. Rounded up: a wait that ends too early would be followed by one that takes no time, and so on.
+    /// Converts a time for `poll`. It is rounded up, since a wait that ends too early would be followed by a busy loop
+    /// of waits of no length.
     fn whole_milliseconds(time: Duration) -> PollTimeout {
-        // A time beyond the system's range is cut: the loop is asked again.
+        // A time beyond the system's range is clamped: `time_to_next` is consulted again after the wait.
         let milliseconds = time.as_nanos().div_ceil(1_000_000);
         PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
     }
 
-    /// The port after the first one's; where that one is the system's choice, so is this.
+    /// Returns the address with the next port, or with port 0 if the system chooses the first one too.
     fn second_address(first: SocketAddr) -> SocketAddr {
         let port = match first.port() {
             0 | u16::MAX => 0,

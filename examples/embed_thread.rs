@@ -1,7 +1,9 @@
-//! A loop inside a program that has its own main loop: it runs in a thread, and they talk by a `Handle` and a channel.
+//! A loop inside a program that has its own main loop: the event loop runs in a thread, and the two communicate through
+//! a `Handle` and a channel.
 //!
-//! Run `cargo run --example embed_thread`, then `telnet 127.0.0.1 1234` from several windows. What is typed here is sent
-//! to every client; what a client sends is printed here, escaped. The end of the input ends the program, as SIGINT does.
+//! Run `cargo run --example embed_thread`, then `telnet 127.0.0.1 1234` from several windows. What you type here is
+//! sent to every client, and what a client sends is printed here, escaped. The end of the input ends the program, as
+//! SIGINT does.
 
 mod support;
 
@@ -15,18 +17,19 @@ use std::time::Duration;
 use support::{Failure, say};
 use switchboard::{CloseReason, ConnectionId, EventLoop, Handle, Protocol, Transport, escape};
 
-/// What the main loop waits for.
+/// The messages that the main loop waits for.
 enum Message {
     Typed(String),
     EndOfInput,
     Received(ConnectionId, Vec<u8>),
-    /// The loop has ended, or could not begin.
+    /// The loop has ended, or could not start.
     Ended(Result<(), Failure>),
 }
 
 #[derive(Clone)]
 struct Client {
-    /// Who is there: kept in the loop's thread, read in the main one. An id that is stale by then does no harm.
+    /// The connected clients, maintained by the loop's thread and read by the main one. An id that is stale by then
+    /// does no harm.
     clients: Arc<Mutex<BTreeSet<ConnectionId>>>,
     main: SyncSender<Message>,
 }
@@ -39,7 +42,8 @@ impl Protocol for Client {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let id = transport.id();
         if let Err(TrySendError::Full(_)) = self.main.try_send(Message::Received(id, data.to_vec())) {
-            // The main loop is slow: this client waits and nobody else does. What it sent is kept and offered again.
+            // The main loop is slow: this client waits and no other does. Its data stays buffered and is delivered
+            // again.
             transport.pause_reading();
             transport.context().call_later(Duration::from_millis(10), move |context| {
                 context.connection(id).as_mut().map(Transport::resume_reading);
@@ -70,14 +74,14 @@ fn main() -> Result<(), Failure> {
     let (started, handle) = sync_channel(1);
     let client = Client { clients: Arc::clone(&clients), main: sender.clone() };
     let typed = sender.clone();
-    // Nobody can wait for the terminal and for a channel at once, so a thread feeds the one into the other. It is started
-    // first: where the loop's thread cannot be started, this one just ends with the program.
+    // A thread cannot wait for the terminal and for a channel at once, so another one forwards the terminal's lines to
+    // the channel. It is started first: if the loop's thread cannot be started, this one simply ends with the program.
     support::start_thread(move || {
         let lines = io::stdin().lines().map_while(Result::ok).map(Message::Typed);
         lines.chain([Message::EndOfInput]).try_for_each(|message| typed.send(message))
     })?;
     support::start_thread(move || sender.send(Message::Ended(run_loop(address, client, started))))?;
-    // Where the loop could not begin there is no handle, and the last message says why.
+    // If the loop could not start there is no handle, and the last message says why.
     let handle = handle.recv().ok();
     for message in messages {
         match (message, &handle) {
@@ -90,7 +94,7 @@ fn main() -> Result<(), Failure> {
             (Message::EndOfInput, Some(handle)) => {
                 handle.post(|context| context.shutdown(Duration::from_secs(5))).unwrap_or_else(|_| handle.stop());
             }
-            // This thread may wait for its output, unlike the loop's: clients wait with it then, and no line is lost.
+            // Unlike the loop's thread, this one may block on its output: clients then wait too, and no line is lost.
             (Message::Received(id, data), _) => drop(writeln!(io::stdout(), "{id}: {}", escape(&data))),
             (Message::Ended(result), _) => return result,
             (_, None) => {}

@@ -1,17 +1,19 @@
-//! A server that gives a file to each client, in three ways: what each costs is what to choose by.
+//! A server that sends a file to each client in one of three ways. Choose one by what it costs.
 //!
 //! Run `cargo run --example files --features workers -- Cargo.lock`, then `nc 127.0.0.1 1234 | cmp - Cargo.lock`.
 //!
-//! - Without a flag it is read piece by piece, as the client takes it: 128 KiB of memory for each client at most. A slow disk
-//!   would hold up the loop.
-//! - `--shared` reads it once: one copy in memory for all clients, however many, and no disk. For files of up to 16 MiB.
-//! - `--threads=N` takes the connection out of the loop, and has one of N threads copy the file into it, which may wait
-//!   for a slow disk and for the client, and could call `sendfile`. While all threads serve slow clients, others wait.
+//! - Without a flag, the file is read piece by piece as the client reads it, with at most 128 KiB of memory per client.
+//!   A slow disk would hold up the loop.
+//! - `--shared` reads the file once: one copy in memory for all clients, however many, and no disk access afterwards.
+//!   For files of up to 16 MiB.
+//! - `--threads=N` detaches the connection from the loop, and one of N threads copies the file into it. The thread may
+//!   wait for a slow disk and for the client, and could call `sendfile`. While all threads serve slow clients, other
+//!   clients wait.
 //!
-//! A client that takes nothing for a minute is reset, as is one that would take half a file for the whole.
+//! A client that reads nothing for a minute is reset, as is one that could mistake half a file for the whole.
 
 #[path = "support/bounds.rs"]
-#[allow(dead_code)] // It also has what other bounds need.
+#[allow(dead_code)] // Contains more than this example uses.
 mod bounds;
 mod support;
 #[path = "files/threads.rs"]
@@ -29,11 +31,11 @@ use switchboard::workers::WorkerPool;
 use switchboard::{Address, CloseReason, Context, EventLoop, Limits, Protocol, Timeout, Transport};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A piece is read while no more than this waits for the client.
+/// A piece is read once no more than this is queued for the client.
 const LOW_BYTES: usize = 64 << 10;
-/// And no more than takes it to this.
+/// Pieces fill the queue up to this.
 const HIGH_BYTES: usize = 128 << 10;
-/// So many clients wait for a thread at most.
+/// At most this many clients wait for a thread.
 const WAITING_MAX: usize = 1000;
 
 #[derive(Clone)]
@@ -47,7 +49,7 @@ enum Way {
 struct Download {
     way: Way,
     path: Arc<PathBuf>,
-    /// What it is read from, piece by piece.
+    /// The open file, if it is sent piece by piece.
     file: Option<File>,
 }
 
@@ -75,7 +77,7 @@ impl Download {
 impl Protocol for Download {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         transport.set_timeout(Timeout::Idle, Some(PATIENCE));
-        // Half a file must not look like the whole, where time is up.
+        // If the timeout expires, half a file must not look like the whole.
         transport.set_answering(true);
         if let Err(error) = self.begin(transport) {
             complain(format_args!("{}: {error}", self.path.display()));
@@ -83,7 +85,7 @@ impl Protocol for Download {
         }
     }
 
-    /// There is room for a piece.
+    /// Called when there is room for another piece.
     fn produce(&mut self, transport: &mut Transport<'_>) {
         if self.file.as_mut().is_some_and(|file| transport.write_from(file) == 0) {
             transport.close();
@@ -94,7 +96,7 @@ impl Protocol for Download {
         data.len()
     }
 
-    /// It has said all that it wants to say, and waits for the file.
+    /// The client has nothing more to send, and waits for the file.
     fn eof_received(&mut self, _: &mut Transport<'_>, _: &[u8]) {}
 
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
@@ -126,7 +128,7 @@ fn main() -> Result<(), Failure> {
     if File::open(&path).and_then(|file| file.metadata()).map_err(unreadable)?.is_dir() {
         return Err(Failure::new(format!("{path} is a folder")));
     }
-    // What is queued for one client may not be more: it would be taken for one that does not read.
+    // The whole file is queued at once, and a client with more than this queued counts as one that does not read.
     if matches!(&way, Way::Shared(bytes) if bytes.len() > limits.queue_bytes_max) {
         return Err(Failure::new(format!("{path} has more than {} bytes", limits.queue_bytes_max)));
     }

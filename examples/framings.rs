@@ -1,17 +1,18 @@
-//! Messages in a stream, by each of the framings: what comes is printed and sent back, framed as it was.
+//! Messages in a stream, with each of the framings: each message is printed and sent back, framed in the same way.
 //!
-//! Run `cargo run --example framings`, then `telnet 127.0.0.1 1234`: by lines, as `--lines` says. Other framings have one flag
-//! each; `nc` and `printf` do for a client:
+//! Run `cargo run --example framings`, then `telnet 127.0.0.1 1234`: messages are lines, as with `--lines`. The other
+//! framings have one flag each; `nc` and `printf` serve as a client:
 //!
 //! | flag | what a message is | such as |
 //! | --- | --- | --- |
-//! | `--lines` | a line; `raw N` has N bytes follow that are none | `printf 'hello\nraw 4\n\n\0\n\0bye\n'` |
-//! | `--length` | a length of two bytes, the high one first, and so many bytes | `printf '\0\5hello'` |
-//! | `--netstring` | a length in digits, a colon, so many bytes, a comma | `printf '5:hello,'` |
-//! | `--delimiter=TEXT` | what stands before the text | `printf 'hello;'` with `--delimiter=';'` |
+//! | `--lines` | a line; after `raw N`, N raw bytes follow | `printf 'hello\nraw 4\n\n\0\n\0bye\n'` |
+//! | `--length` | a two-byte big-endian length, then that many bytes | `printf '\0\5hello'` |
+//! | `--netstring` | a length in digits, a colon, that many bytes, a comma | `printf '5:hello,'` |
+//! | `--delimiter=TEXT` | everything up to the text | `printf 'hello;'` with `--delimiter=';'` |
 //! | `--fixed=N` | N bytes | `printf 'hello'` with `--fixed=5` |
 //!
-//! Messages have at most 4096 bytes. A client that breaks the framing is disconnected; a line that is too long is skipped.
+//! Messages have at most 4096 bytes. A client that breaks the framing is disconnected; a line that is too long is
+//! skipped.
 
 mod support;
 
@@ -26,10 +27,10 @@ use switchboard::{EventLoop, Protocol, Transport, escape};
 
 const MESSAGE_BYTES_MAX: usize = 4096;
 
-/// How a framing sends: its method of that name.
+/// The `send` method of a framing.
 type Send<F> = fn(&F, &mut Transport<'_>, &[u8]) -> Result<(), FramingError>;
 
-/// Sends back each frame, in the framing that it came by.
+/// Sends each frame back in the framing that it arrived in.
 struct Echo<F> {
     framer: F,
     send: Send<F>,
@@ -52,10 +53,10 @@ fn frames<F: Framer + Clone>(framer: F, send: Send<F>) -> Box<dyn Protocol> {
     Box::new(Framed::new(framer.clone(), Echo { framer, send }))
 }
 
-/// The same by lines, among which there may be bytes that are none: Twisted's raw mode.
+/// Does the same with lines, between which there may be raw bytes: Twisted's raw mode.
 #[derive(Default)]
 struct Lines {
-    /// How many bytes are still to come that are no line.
+    /// How many raw bytes are still to come.
     raw_bytes: usize,
 }
 
@@ -70,12 +71,12 @@ impl LineHandler for Lines {
         }
     }
 
-    /// Asked before each line: what follows `raw 5` is no line, though a whole one may be there.
+    /// Called before each line: what follows `raw 5` is not a line, even if it contains a whole one.
     fn is_raw(&self) -> bool {
         self.raw_bytes > 0
     }
 
-    /// Returns how much of it was raw; lines go on behind that.
+    /// Returns how many of the bytes were raw; lines continue after them.
     fn raw_data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let raw = &data[..data.len().min(self.raw_bytes)];
         say(format_args!("{} raw bytes: {}", raw.len(), escape(raw)));
@@ -84,14 +85,14 @@ impl LineHandler for Lines {
         raw.len()
     }
 
-    /// The rest of it is skipped, and the next line is received: lines are the one framing that goes on.
+    /// The rest of the line is skipped, and the next line is received: lines are the only framing that can recover.
     fn line_too_long(&mut self, transport: &mut Transport<'_>) {
         say("a line is too long");
         send_line(transport, b"too long");
     }
 }
 
-/// Makes the protocols of connections, by the flag.
+/// Returns a function that makes the protocols of connections, for a flag.
 fn factory(flag: &str) -> Result<Box<dyn Fn() -> Box<dyn Protocol>>, Failure> {
     let wrong = || Failure::new(format!("{flag:?} is not understood: see the first lines of this example"));
     let max = MESSAGE_BYTES_MAX;

@@ -1,7 +1,7 @@
 //! The client of the tutorial's first pair: waits for the server's greeting, answers `hihi`, and prints what it got.
 //!
-//! Run `cargo run --example greeting_client` beside `cargo run --example greeting_server`; another server is named as
-//! `localhost:1234`.
+//! Run `cargo run --example greeting_client` while `cargo run --example greeting_server` is running. An argument such
+//! as `localhost:1234` selects another server.
 
 #[path = "support/client.rs"]
 mod client;

@@ -1,7 +1,7 @@
-//! The server of the tutorial's first pair: says `byebye` to whoever comes, prints what he answers, and hangs up.
+//! The server of the tutorial's first pair: sends `byebye` to each client, prints what it answers, and hangs up.
 //!
-//! Run `cargo run --example greeting_server`, then `cargo run --example greeting_client`, or `telnet 127.0.0.1 1234` and
-//! a line. Unlike the tutorial's it goes on accepting.
+//! Run `cargo run --example greeting_server`, then `cargo run --example greeting_client`, or `telnet 127.0.0.1 1234`
+//! and type a line. Unlike the tutorial's server, it keeps accepting.
 
 mod support;
 

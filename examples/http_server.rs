@@ -1,12 +1,12 @@
-//! A small HTTP/1.1 server: one text, at `/`, for as many as ask for it.
+//! A small HTTP/1.1 server that serves one text, at `/`, to any number of clients.
 //!
-//! Run `cargo run --example http_server`, then `curl -i http://127.0.0.1:1234/`, or open that in a browser. `wrk -c 50
-//! http://127.0.0.1:1234/` measures it.
+//! Run `cargo run --example http_server`, then `curl -i http://127.0.0.1:1234/`, or open that URL in a browser.
+//! `wrk -c 50 http://127.0.0.1:1234/` measures it.
 //!
-//! Connections are kept alive, and requests may be pipelined: what came in one read is answered in one write. Bodies of
-//! requests are read and not looked at. Heads (16 KiB) and bodies (1 MiB) are bounded; each has 10 s to come, and a connection
-//! without a request is closed after 60 s, or `--timeout SECONDS`; so is a peer that says nothing. `--per-peer N` limits the
-//! connections of one address. A request that could be taken in two ways is refused, and then it hangs up.
+//! Connections are kept alive, and requests may be pipelined: requests that arrive in one read are answered in one
+//! write. Request bodies are read and discarded. Heads (16 KiB) and bodies (1 MiB) are bounded, and each must arrive
+//! within 10 s. A connection without a request is closed after 60 s, or `--timeout SECONDS`, and so is a silent peer.
+//! `--per-peer N` limits the connections of one address. An ambiguous request is refused, and its connection closed.
 
 #[path = "support/bounds.rs"]
 pub(crate) mod bounds;
@@ -21,25 +21,25 @@ use bounds::Bounds;
 use http::{Answers, Heading, Request, Skipped, Status, Then};
 use switchboard::{EventLoop, Limits, Listen, Protocol, Timeout, Transport};
 
-/// From the first byte of a head to its last, and from there to the last one of the body.
+/// How long a head may take from its first byte to its last, and then how long the body may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What one read brings and a head: so much is left where answers are not taken.
+/// Room for one read and a head: this much input may be left over if the client does not read responses.
 const INPUT_BYTES_MAX: usize = 128 << 10;
 
 pub(crate) struct Client {
     answers: Rc<RefCell<Answers>>,
     state: State,
-    /// A request is incomplete, and has so long.
+    /// Whether the timeout of an incomplete request is running.
     is_timed: bool,
 }
 
 enum State {
-    /// The end of the next head was looked for up to here; behind so many bytes of empty lines.
+    /// How far the end of the next head was looked for, and how many bytes of empty lines precede the head.
     Head { searched: usize, empty: usize },
-    /// The answer, and whether it is only a head, once the body is there.
+    /// The body is being skipped; then the response is sent, of which only the head if the last field is true.
     Body(Skipped, Status, Then, bool),
 }
 
@@ -48,7 +48,7 @@ impl Client {
         Client { answers, state: State::Head { searched: 0, empty: 0 }, is_timed: false }
     }
 
-    /// Takes one head, or what there is of one body; answers how many bytes it is, 0 where more must come.
+    /// Takes one head, or the part of a body that has arrived. Returns how many bytes that is, or 0 if more must come.
     fn step(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Result<usize, Status> {
         match &mut self.state {
             State::Head { searched, empty } => match Request::parse(data, searched, empty) {
@@ -93,13 +93,13 @@ impl Client {
         }
     }
 
-    /// Nothing more is read, since nobody knows where the next request would begin.
+    /// Refuses a request and closes: nothing more is read, since it is unknown where the next request would begin.
     fn refuse(&mut self, transport: &mut Transport<'_>, status: Status) {
         self.answers.borrow().write(transport, status, Then::Closes, false);
         transport.close_for(status.line());
     }
 
-    /// Has the time run while there is a part of a request.
+    /// Runs the timeout while a request is incomplete.
     fn time(&mut self, transport: &mut Transport<'_>, is_partial: bool) {
         if is_partial != self.is_timed {
             self.is_timed = is_partial;
@@ -122,7 +122,7 @@ impl Protocol for Client {
                     return data.len();
                 }
             }
-            // The next request has a time of its own.
+            // The next request has its own timeout.
             if begins_anew {
                 self.time(transport, false);
             }
@@ -141,7 +141,7 @@ impl Protocol for Client {
     }
 }
 
-/// So many clients may come at once, as those of a load generator do; the system may allow fewer.
+/// Large enough for a load generator whose clients all connect at once; the system may allow fewer.
 const BACKLOG: u32 = 4096;
 
 pub(crate) fn limits(bounds: &Bounds) -> Limits {

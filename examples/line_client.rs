@@ -1,21 +1,22 @@
-//! A client that sends what you type and prints what comes: a small telnet, for any server here.
+//! A client that sends what you type and prints what it receives: a small telnet, for any of the servers here.
 //!
-//! Run `cargo run --example line_client -- localhost:1234` beside a server, such as
-//! `cargo run --example echo_server`, and type. The end of the input (Ctrl-D) ends what is sent, and the program ends once
-//! the server has said the rest. What comes is escaped, since it could clear your screen or forge a line: `--raw` prints the
-//! bytes as they are, as for `line_client --raw localhost:1234 <question >answer`. `--crlf` sends each line end as CRLF.
+//! Run `cargo run --example line_client -- localhost:1234` while a server is running, such as
+//! `cargo run --example echo_server`, and type. The end of the input (Ctrl-D) closes the sending side, and the program
+//! ends once the server has sent the rest. Received data is escaped, since it could clear your screen or forge a line:
+//! `--raw` prints the bytes as they are, as in `line_client --raw localhost:1234 <question >answer`. `--crlf` sends
+//! each line end as CRLF.
 //!
-//! Where the input is a terminal, a pipe or a socket it is a source of the loop (`Context::register`). A thread reads it
-//! where it cannot be one: a file or `/dev/null`, which epoll refuses and of whose end kqueue does not tell; a terminal that
-//! kqueue refuses, as that of macOS does for some, such as `/dev/tty`; and everything on Windows, where nothing waits for
-//! a console and sockets at once. Neither side is read faster than the other one takes it.
+//! If the input is a terminal, a pipe or a socket, it is a source of the loop (`Context::register`). A thread reads
+//! inputs that cannot be a source: a file or `/dev/null`, which epoll refuses and whose end kqueue does not report; a
+//! terminal that kqueue refuses, as that of macOS does with some, such as `/dev/tty`; and everything on Windows, where
+//! nothing can wait for a console and sockets at once. Neither side is read faster than the other one accepts data.
 
 #[path = "support/client.rs"]
-#[allow(dead_code)] // It also has what clients need that have no other arguments.
+#[allow(dead_code)] // Contains more than this example uses.
 mod client;
 #[path = "line_client/printer.rs"]
 mod printer;
-#[allow(dead_code)] // It also has what servers need.
+#[allow(dead_code)] // Contains more than this example uses.
 mod support;
 #[path = "line_client/typed.rs"]
 mod typed;
@@ -32,15 +33,15 @@ struct Client {
     raw: bool,
     crlf: bool,
     typed: Option<Typed>,
-    /// The server does not take what is sent: nothing more is read from the input meanwhile.
+    /// The server does not read fast enough, so the input is not read meanwhile.
     is_held_up: bool,
     printer: Printer,
     outcome: Outcome,
 }
 
-/// What was typed has come; nothing is its end.
+/// Passes typed data on to the connection; empty data is the end of the input.
 fn give(context: &mut Context<'_>, id: ConnectionId, data: &[u8]) {
-    // A connection that has ended needs none of it.
+    // If the connection has ended, the data is dropped.
     let _ = context.with_protocol(id, |client: &mut Client, transport| client.send(transport, data));
 }
 
@@ -58,7 +59,7 @@ impl Client {
         self.go_on(&mut transport.context());
     }
 
-    /// Reads on, unless the server is slow.
+    /// Reads more of the input, unless the server is slow.
     fn go_on(&mut self, context: &mut Context<'_>) {
         if let Some(typed) = self.typed.as_ref().filter(|_| !self.is_held_up) {
             typed.read_more(context);
@@ -74,7 +75,7 @@ impl Client {
     }
 }
 
-/// Line by line, since a line end is the one control character that may stay.
+/// Escapes data line by line, since line ends are the only control characters to keep.
 fn show(data: &[u8]) -> Vec<u8> {
     let line = |line: &[u8]| match line.strip_suffix(b"\n") {
         Some(text) => format!("{}\n", escape(text.strip_suffix(b"\r").unwrap_or(text))),
@@ -83,7 +84,7 @@ fn show(data: &[u8]) -> Vec<u8> {
     data.split_inclusive(|byte| *byte == b'\n').map(line).collect::<String>().into_bytes()
 }
 
-/// How much of it can be shown: not the beginning of a character, or of a CRLF, whose rest may still come.
+/// Returns how many bytes can be shown: all but an incomplete character or CRLF at the end, whose rest may still come.
 fn whole_bytes(data: &[u8]) -> usize {
     let is_begun = |back: &usize| {
         let wanted = match data[data.len() - back] {
@@ -157,7 +158,7 @@ fn main() -> Result<ExitCode, Failure> {
     let (raw, crlf, printer) = (has("--raw"), has("--crlf"), Printer::start()?);
     let client = Client { raw, crlf, typed: None, is_held_up: false, printer, outcome: outcome.clone() };
     event_loop.context().connect(Connect::to(server), client)?;
-    // Until the connection has ended, and what came by it is printed.
+    // Runs until the connection has ended and everything received is printed.
     event_loop.run_until_idle()?;
     Ok(outcome.code())
 }

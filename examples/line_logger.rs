@@ -1,7 +1,7 @@
-//! Twisted's SimpleLogger on LineReceiver: prints who comes, each line that somebody sends, and who leaves.
+//! Twisted's SimpleLogger on top of LineReceiver: prints each connection, each line received, and each disconnection.
 //!
 //! Run `cargo run --example line_logger`, then `telnet 127.0.0.1 1234` from several windows, and type. Only
-//! `line_received` is about lines: how they were cut on their way makes no difference.
+//! `line_received` deals with lines: how they were split on the way makes no difference.
 
 mod support;
 

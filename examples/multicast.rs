@@ -1,12 +1,13 @@
-//! Programs of one network that find each other by multicast: without a server, and without an address of anybody.
+//! Programs in one network that find each other by multicast, without a server and without knowing any address.
 //!
-//! Run `cargo run --example multicast -- --name=ada`, and the same with `--name=bob` in another window or on another machine.
-//! Each says hello to the group, and prints who is there. Ctrl-C in one of them: it says goodbye.
+//! Run `cargo run --example multicast -- --name=ada`, and the same with `--name=bob` in another window or on another
+//! machine. Each says hello to the group, and prints who is there. Press Ctrl-C in one of them, and it says goodbye.
 //!
-//! The group is 239.255.77.1:1234, of those that no router passes on, or the one that is given. `--interface=ADDRESS` says which
-//! network, by an address that this machine has in it: with 127.0.0.1 it is this machine alone.
+//! The group is 239.255.77.1:1234, which is in a range that no router forwards, unless another one is given.
+//! `--interface=ADDRESS` selects the network, by an address that this machine has in it: with 127.0.0.1 the network is
+//! this machine alone.
 
-#[allow(dead_code)] // It also has what servers of streams need.
+#[allow(dead_code)] // Contains more than this example uses.
 mod support;
 
 use std::collections::BTreeSet;
@@ -20,10 +21,10 @@ use switchboard::{Address, CloseReason, DatagramError, DatagramProtocol, Datagra
 
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 77, 1), 1234);
 
-/// A datagram may be lost, and nobody is told of it. So each says now and then that it is there.
+/// A datagram may be lost without notice, so each program repeats now and then that it is there.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// More are not remembered: anybody in the network can make names up.
+/// Further names are not remembered, since anybody in the network can make up names.
 const OTHERS_MAX: usize = 1000;
 
 #[derive(Clone)]
@@ -62,7 +63,7 @@ impl DatagramProtocol for Member {
     fn datagram_received(&mut self, transport: &mut DatagramTransport<'_>, data: &[u8], from: &Address) {
         let Some(space) = data.iter().position(|byte| *byte == b' ') else { return };
         let (what, name) = (&data[..space], &data[space + 1..]);
-        // The system sends to the group what is sent to it from here, too: other programs here are in it.
+        // The system also delivers what is sent from here to the group, since other programs on this machine are in it.
         if name == self.options.name.as_bytes() {
             return;
         }
@@ -73,7 +74,7 @@ impl DatagramProtocol for Member {
             b"bye" if self.others.remove(name) => say(format_args!("{} has left", escape(name))),
             _ => {}
         }
-        // Only a hello has an answer, and an answer none: else they would go on for ever.
+        // Only a hello is answered, and an answer is not: otherwise they would go on for ever.
         if what == b"hello" {
             self.options.tell(transport, "here");
         }
@@ -88,12 +89,13 @@ impl DatagramProtocol for Member {
     }
 }
 
-/// With options that must be set before it is bound: several programs of a machine have the same port.
+/// Opens a socket with the options that must be set before it is bound, so that several programs on a machine can share
+/// the port.
 fn open(options: &Options) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_multicast_if_v4(&options.interface)?;
-    // Bound to the group it hears nothing else that is sent to this port; Windows has no such thing.
+    // A socket bound to the group receives nothing else that is sent to this port. Windows does not support this.
     let ip = if cfg!(windows) { Ipv4Addr::UNSPECIFIED } else { *options.group.ip() };
     socket.bind(&SocketAddr::from((ip, options.group.port())).into())?;
     Ok(socket.into())
@@ -127,7 +129,7 @@ fn main() -> Result<(), Failure> {
         Some(mut transport) if !transport.is_closing() => {
             options.tell(&mut transport, "bye");
             let _ = transport.leave_multicast_v4(*options.group.ip(), options.interface);
-            // What is queued goes out before.
+            // Queued datagrams are sent first.
             transport.close();
         }
         _ => context.stop(),

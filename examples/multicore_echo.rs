@@ -1,10 +1,10 @@
-//! The echo server on several cores: a loop on each of some threads, and connections spread among them.
+//! The echo server on several cores: several threads with a loop each, and the connections spread among them.
 //!
-//! Run `cargo run --example multicore_echo --release --features workers`, with an address and a number of loops behind
-//! `--` if you like; without one there is a loop for each core. Each answer begins with the loop that gave it, so that
-//! telnet from several windows shows who serves whom.
+//! Run `cargo run --example multicore_echo --release --features workers`, followed by `--`, an address and a number of
+//! loops if you like; the default is one loop per core. Each answer begins with the number of the loop that sent it, so
+//! telnet from several windows shows which loop serves which connection.
 
-#[allow(dead_code)] // How one listener is announced.
+#[allow(dead_code)] // Contains more than this example uses.
 mod support;
 
 use std::io;
@@ -35,7 +35,7 @@ fn main() -> Result<(), support::Failure> {
         None => thread::available_parallelism()?,
     };
     let group = EventLoopGroup::builder(loops).name("echo").start().map_err(io::Error::from)?;
-    // A factory for each loop: what it makes stays there.
+    // Each loop has its own factory, whose protocols stay in that loop.
     let listener = group.listen_each(address, |loop_index, _| move |_, _| Some(Echo { loop_index }));
     let listener = listener.map_err(support::cannot_listen(address))?;
     shut_down_on_signals(group.handle().clone())?;
@@ -45,8 +45,8 @@ fn main() -> Result<(), support::Failure> {
     Ok(())
 }
 
-/// A loop of its own waits for signals, in a thread that ends with the program. The first one lets connections take what
-/// was written to them, the second ends at once.
+/// Waits for signals in a loop of its own, in a thread that ends with the program. The first signal lets connections
+/// receive what was written to them, the second ends the program at once.
 fn shut_down_on_signals(group: GroupHandle) -> Result<(), support::Failure> {
     let (tell, told) = mpsc::channel();
     support::start_thread(move || {

@@ -1,13 +1,14 @@
-//! Looking names up, as the tutorial does: hosts, addresses, services, protocols, and the two orders of bytes.
+//! Name lookups, as in the tutorial: hosts, addresses, services, protocols, and the two byte orders.
 //!
-//! Run `cargo run --example names`, or `cargo run --example names -- NAME` for another name than `localhost`. Each line is
-//! one look-up as Python's `socket` module has it, and what it gave, or why it failed. What comes from a name server is
-//! shown escaped.
+//! Run `cargo run --example names`, or `cargo run --example names -- NAME` for a name other than `localhost`. Each line
+//! shows one lookup as a call of Python's `socket` module, and its result or why it failed. Names from a name server
+//! are shown escaped.
 //!
-//! The system's own resolver answers, so `/etc/hosts` counts, and each look-up of a host waits. A program with a loop
-//! gives the name to `connect` instead, as `examples/greeting_client.rs` does: that looks it up in another thread.
+//! The lookups use the system's own resolver, so `/etc/hosts` is respected, and each lookup of a host blocks. A program
+//! with a loop passes the name to `connect` instead, as `examples/greeting_client.rs` does, which looks it up in
+//! another thread.
 
-#[allow(dead_code)] // It also has what servers need.
+#[allow(dead_code)] // Contains more than this example uses.
 mod support;
 
 use std::fmt::Display;
@@ -20,7 +21,7 @@ use switchboard::escape;
 
 const DEFAULT_NAME: &str = "localhost";
 
-/// What Python calls a triple: the host's own name, its other names, its addresses.
+/// What Python returns as a triple: the host's canonical name, its aliases and its addresses.
 struct Host {
     name: String,
     aliases: Vec<String>,
@@ -38,7 +39,7 @@ fn hosts(name: &str) {
     print("gethostname()", gethostname().map(|name| quoted(&name)));
     print("getfqdn()", getfqdn("").map(|name| quoted(&name)));
     let address = gethostbyname(name);
-    // Where it has no address, it is asked for as it is, to say so.
+    // A name without an address is looked up as it is, to show that this fails too.
     let address_text = address.as_ref().map_or_else(|_| name.to_owned(), ToString::to_string);
     print(format_args!("gethostbyname({})", quoted(name)), address.map(|address| quoted(&address)));
     print(format_args!("gethostbyname_ex({})", quoted(name)), gethostbyname_ex(name).map(|host| triple(&host)));
@@ -58,7 +59,7 @@ fn services_and_protocols() {
     }
 }
 
-/// Addresses and numbers, as they are in memory and as they go over the network.
+/// Shows addresses and numbers as they are in memory and as they are sent over the network.
 fn representations() {
     let address = [222, 76, 216, 16];
     let text = inet_ntoa(address);
@@ -76,19 +77,20 @@ fn representations() {
     print("INADDR_BROADCAST", Ok(u32::from(Ipv4Addr::BROADCAST)));
 }
 
-// The look-ups, under Python's names.
+// The lookups, under Python's names.
 
 fn gethostname() -> io::Result<String> {
     dns_lookup::get_hostname()
 }
 
-/// The first address over IPv4.
+/// Returns the first IPv4 address.
 fn gethostbyname(name: &str) -> io::Result<IpAddr> {
     let found = resolve(name, AddrFamily::Inet.into(), 0)?;
     found.first().map(|info| info.sockaddr.ip()).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// All of its addresses over IPv4. Where a name server says that the name stands for another one, that one is the host's.
+/// Returns the host with all of its IPv4 addresses. If a name server says that the name is an alias, the host has the
+/// canonical name instead.
 fn gethostbyname_ex(name: &str) -> io::Result<Host> {
     let found = resolve(name, AddrFamily::Inet.into(), canonical_name_flag())?;
     let canonical = found.iter().find_map(|info| info.canonname.clone()).unwrap_or_else(|| name.to_owned());
@@ -103,7 +105,7 @@ fn gethostbyname_ex(name: &str) -> io::Result<Host> {
     Ok(Host { name: canonical, aliases, addresses: found.iter().map(|info| info.sockaddr.ip()).collect() })
 }
 
-/// The name of an address; that of a name is the name of its first address.
+/// Looks up the name of an address. For a name, that is the name of its first address.
 fn gethostbyaddr(text: &str) -> io::Result<Host> {
     let address = match text.parse::<IpAddr>() {
         Ok(address) => address,
@@ -115,7 +117,8 @@ fn gethostbyaddr(text: &str) -> io::Result<Host> {
     Ok(Host { name, aliases, addresses: vec![address] })
 }
 
-/// The first name of the host that has a dot, or its own one; the name as it is where nothing is known of it.
+/// Returns the first name of the host that has a dot, or else its canonical one, or the name itself if nothing is known
+/// about it.
 fn getfqdn(name: &str) -> io::Result<String> {
     let name = if name.is_empty() { gethostname()? } else { name.to_owned() };
     let Ok(host) = gethostbyaddr(&name) else { return Ok(name) };
@@ -123,7 +126,7 @@ fn getfqdn(name: &str) -> io::Result<String> {
     Ok(names.into_iter().find(|name| name.contains('.')).unwrap_or(&host.name).clone())
 }
 
-/// The port of a service. The resolver knows that, too, for a socket of the protocol's type.
+/// Returns the port of a service. The resolver knows that too, if asked for a socket of the protocol's type.
 fn getservbyname(service: &str, protocol: &str) -> io::Result<u16> {
     let socktype = if protocol == "udp" { SockType::DGram } else { SockType::Stream };
     let hints = AddrInfoHints { socktype: socktype.into(), ..AddrInfoHints::default() };
@@ -131,7 +134,7 @@ fn getservbyname(service: &str, protocol: &str) -> io::Result<u16> {
     found.next().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into())).map(|info| info.sockaddr.port())
 }
 
-/// The number of a protocol, from the file where the system has it: no resolver is asked for these.
+/// Returns the number of a protocol, from the system's file if there is one: the resolver does not offer these.
 fn getprotobyname(name: &str) -> io::Result<u8> {
     let table = std::fs::read_to_string("/etc/protocols")?;
     let mut lines = table.lines().map(|line| words(line).collect::<Vec<_>>());
@@ -147,11 +150,11 @@ fn inet_ntoa(packed: [u8; 4]) -> String {
     Ipv4Addr::from(packed).to_string()
 }
 
-// What they are made of.
+// Helpers of the lookups.
 
 fn resolve(name: &str, family: i32, flags: i32) -> io::Result<Vec<AddrInfo>> {
     let hints = AddrInfoHints { address: family, socktype: SockType::Stream.into(), flags, ..AddrInfoHints::default() };
-    // The crate panics over a host's own name that is no UTF-8. Such a name is no reason to end.
+    // The crate panics if a canonical name is not UTF-8. Such a name must not end the program.
     let lookup = || getaddrinfo(Some(name), None, Some(hints))?.collect::<io::Result<Vec<_>>>();
     std::panic::catch_unwind(lookup).unwrap_or_else(|_| Err(io::ErrorKind::InvalidData.into()))
 }
@@ -161,13 +164,13 @@ fn canonical_name_flag() -> i32 {
     libc::AI_CANONNAME
 }
 
-/// The same there; no crate that is here anyway names it.
+/// The value on Windows, for which none of the crates already used has a name.
 #[cfg(not(unix))]
 fn canonical_name_flag() -> i32 {
     2
 }
 
-/// A line of `/etc/hosts`. The resolver's answer has no aliases; Python's has those that are listed there.
+/// A line of `/etc/hosts`. The resolver does not return aliases; Python returns those that are listed there.
 struct HostsLine {
     address: IpAddr,
     names: Vec<String>,
@@ -178,7 +181,7 @@ impl HostsLine {
         self.names.iter().any(|other| other.eq_ignore_ascii_case(name))
     }
 
-    /// The address over IPv4 that it gives; the loopback of IPv6 gives that of IPv4.
+    /// Returns the IPv4 address that the line gives: the IPv6 loopback address gives the IPv4 one.
     fn ip4(&self) -> Option<Ipv4Addr> {
         match self.address {
             IpAddr::V4(address) => Some(address),
@@ -204,12 +207,12 @@ fn lines_of_hosts() -> Vec<HostsLine> {
     table.lines().filter_map(parse).collect()
 }
 
-/// The words of a line, up to its comment.
+/// Returns the words of a line, up to its comment.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split('#').next().unwrap_or_default().split_whitespace()
 }
 
-// What is shown, as Python writes it.
+// Output, in Python's notation.
 
 fn print(call: impl Display, result: io::Result<impl Display>) {
     match result {

@@ -1,4 +1,4 @@
-// Tests of the room, on a network in memory and in virtual time.
+// Tests of the chat room, on an in-memory network and in virtual time.
 
 use switchboard::testing::{Faults, HostId, Network, Peer, seeds};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// A room on a network, and its host.
+/// A room on a network, and the host it runs on.
 struct Scene {
     network: Network,
     host: HostId,
@@ -21,7 +21,7 @@ fn scene(seed: u64, faults: Faults, per_peer_max: Option<usize>) -> Scene {
     Scene { network, host, address }
 }
 
-/// A room with nothing between it and its members.
+/// A room on a network without faults.
 fn quiet() -> Scene {
     scene(0, Faults::none(), None)
 }
@@ -33,7 +33,7 @@ impl Scene {
         peer
     }
 
-    /// Connects a member that has heard its welcome, and nothing else.
+    /// Connects a member that has read its welcome, and nothing else.
     fn member(&mut self, name: &str) -> Peer {
         let mut peer = self.connect();
         self.says(&mut peer, name);
@@ -45,7 +45,7 @@ impl Scene {
         peer.queue(format!("{line}\r\n").as_bytes());
     }
 
-    /// The next line that it hears is this one.
+    /// Asserts that the next line the peer reads is this one.
     #[track_caller]
     fn hears(&mut self, peer: &mut Peer, line: &str) {
         let heard = self.network.read_line(peer);
@@ -95,7 +95,7 @@ fn chat_a_name_is_one_word_that_nobody_else_has_until_it_is_free_again() {
     scene.hears(&mut other, "Welcome, Ada. /who tells who is here, /quit leaves.");
     scene.says(&mut other, "/who");
     scene.hears(&mut other, "* here are: Ada");
-    // The longest; and one may leave before there is a name.
+    // The longest name is accepted, and a peer may leave before it has a name.
     scene.member("abcdefghijklmnopqrst");
     let mut third = scene.connect();
     scene.says(&mut third, "/quit");
@@ -159,7 +159,7 @@ fn chat_who_does_not_read_is_cut_off_at_its_cap_and_nobody_waits_for_that() {
     let line = "x".repeat(1000);
     let mut lines = 0;
     while scene.count() == 3 {
-        // Twice the cap and what the kernels hold.
+        // Room for twice the cap, and for what the kernels buffer.
         assert!(lines < 4 * QUEUE_BYTES_MAX / line.len(), "{lines} lines, and it is still there");
         scene.says(&mut ada, &line);
         if lines == 0 {
@@ -178,7 +178,7 @@ fn chat_who_does_not_read_can_still_speak_and_leave() {
     let (mut ada, mut deaf) = (scene.member("Ada"), scene.member("Deaf"));
     scene.hears(&mut ada, "* Deaf has joined");
     deaf.stall();
-    // More than the mark, less than the cap, once the kernels are full.
+    // Above the write mark but below the cap, once the kernels' buffers are full.
     let line = "x".repeat(1000);
     (0..QUEUE_BYTES_MAX / 1000).for_each(|_| scene.says(&mut ada, &line));
     scene.network.run_until_rest();

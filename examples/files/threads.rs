@@ -1,4 +1,4 @@
-// A file copied into a connection that has left the loop, by a thread that may wait for both.
+// Copies a file into a connection that was detached from the loop, in a thread that may block on both.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ pub(super) fn copy(context: &mut Context<'_>, pool: &WorkerPool, file: File, cli
         match copied.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok((bytes, stream)) => {
                 tell(peer.as_ref(), bytes, "copied by a thread");
-                // Back in the loop, which closes it in order, also where the client has said something that nobody read.
+                // Return it to the loop, which closes it in order even if the client has sent data that nobody read.
                 context.attach(stream, Leaves).map_or_else(complain, drop);
             }
             Err(error) => tell(peer.as_ref(), 0, &format!("not copied: {error}")),
@@ -25,13 +25,13 @@ pub(super) fn copy(context: &mut Context<'_>, pool: &WorkerPool, file: File, cli
     pool.submit(context, None, move || copy_all(file, client), copied);
 }
 
-/// Blocks. Where it fails the connection is reset.
+/// Copies the file, blocking. On failure the connection is reset.
 fn copy_all(mut file: File, client: Detached) -> io::Result<(u64, TcpStream)> {
     let parts = client.into_tcp().map_err(|_| io::ErrorKind::Unsupported)?;
     let DetachedParts { mut stream, unsent, .. } = parts;
     let copied = stream.set_nonblocking(false).and_then(|()| {
         stream.set_write_timeout(Some(PATIENCE))?;
-        // What was written before comes first; here nothing was.
+        // Data written before the detach goes first; here there is none.
         stream.write_all(&unsent)?;
         io::copy(&mut file, &mut stream)
     });
@@ -44,7 +44,7 @@ fn copy_all(mut file: File, client: Detached) -> io::Result<(u64, TcpStream)> {
     }
 }
 
-/// A client that has all of its file.
+/// A client that has been sent its whole file.
 struct Leaves;
 
 impl Protocol for Leaves {

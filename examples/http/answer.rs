@@ -1,4 +1,4 @@
-// The answers. That to what is asked for most is made once a second, when its date changes, and then only copied.
+// The responses. The most common one is built once a second, when its date changes, and otherwise only copied.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
@@ -44,24 +44,24 @@ impl Status {
     }
 }
 
-/// What an answer says of the connection.
+/// What a response says about the connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Then {
-    /// It goes on, as those of HTTP/1.1 do.
+    /// The connection stays open, which is the default of HTTP/1.1.
     GoesOn,
-    /// It goes on, which those of HTTP/1.0 are to be told.
+    /// The connection stays open, which an HTTP/1.0 client must be told.
     KeepsAlive,
     Closes,
 }
 
 /// Shared by all connections.
 pub(crate) struct Answers {
-    /// Of the date.
+    /// The second that `date` stands for.
     second: u64,
     date: String,
-    /// The answer to GET of the text, on a connection that goes on.
+    /// The response to a GET of the text, on a connection that stays open.
     ready: String,
-    /// How much of it is its head.
+    /// How many bytes of it are the head.
     ready_head_bytes: usize,
 }
 
@@ -72,7 +72,7 @@ impl Answers {
         answers
     }
 
-    /// From now on answers have this time's date.
+    /// Sets the date of the responses that follow.
     pub(crate) fn set_time(&mut self, now: SystemTime) {
         let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         if second == self.second {
@@ -83,7 +83,7 @@ impl Answers {
         (self.ready, self.ready_head_bytes) = self.make(Status::Ok, Then::GoesOn);
     }
 
-    /// Writes an answer, without its body where only the head was asked for.
+    /// Writes a response, without its body if only the head was requested.
     pub(crate) fn write(&self, transport: &mut Transport<'_>, status: Status, then: Then, is_head: bool) {
         if (status, then) == (Status::Ok, Then::GoesOn) {
             let bytes = if is_head { self.ready_head_bytes } else { self.ready.len() };
@@ -93,7 +93,7 @@ impl Answers {
         transport.write(&answer.as_bytes()[..if is_head { head_bytes } else { answer.len() }]);
     }
 
-    /// An answer, and how much of it is its head.
+    /// Builds a response. Returns it and how many bytes of it are the head.
     fn make(&self, status: Status, then: Then) -> (String, usize) {
         let text = status.text();
         let connection = match then {

@@ -1,12 +1,12 @@
-// Whom a request is for: a host, and a port where it is not 80 (RFC 3986, section 3.2, without a user's name, which
-// RFC 9110 forbids here).
+// The authority that a request is for: a host, and a port unless it is 80 (RFC 3986, section 3.2, without userinfo,
+// which RFC 9110 forbids here).
 
 use std::net::Ipv6Addr;
 
-/// Whether this names a host.
+/// Returns whether `text` is an authority, a host with an optional port.
 pub(crate) fn is_authority(text: &[u8]) -> bool {
     let (host, rest) = match text {
-        // The colons of an address are inside of its brackets.
+        // The colons of an address are inside its brackets.
         [b'[', inside @ ..] => {
             let Some(end) = inside.iter().position(|&byte| byte == b']') else { return false };
             (is_literal(&inside[..end]), &inside[end + 1..])
@@ -23,7 +23,7 @@ pub(crate) fn is_authority(text: &[u8]) -> bool {
     }
 }
 
-/// An address of IPv6, or of a version to come.
+/// Returns whether `text` is an IPv6 address, or one of a future version.
 fn is_literal(text: &[u8]) -> bool {
     if let [b'v' | b'V', rest @ ..] = text {
         let Some(dot) = rest.iter().position(|&byte| byte == b'.') else { return false };
@@ -36,7 +36,7 @@ fn is_literal(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
-/// A name, which an address of IPv4 is as well. The empty one is that of no host.
+/// Returns whether `text` is a name, which includes IPv4 addresses. An empty name is not that of a host.
 fn is_name(text: &[u8]) -> bool {
     let mut left = text;
     loop {
@@ -49,12 +49,12 @@ fn is_name(text: &[u8]) -> bool {
     }
 }
 
-/// What stands for itself in a name.
+/// Returns whether a byte may be in a name unescaped.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 
-/// It may be left out behind its colon.
+/// Returns whether `text` is a port, which may be empty after its colon.
 fn is_port(text: &[u8]) -> bool {
     text.iter().all(u8::is_ascii_digit)
         && std::str::from_utf8(text).is_ok_and(|text| text.is_empty() || text.parse::<u16>().is_ok())

@@ -1,27 +1,27 @@
-// The body of an answer, out of what carries it. Bytes in, bytes out; however they were cut, it comes to the same.
+// Decodes a message body from its framing: bytes in, bytes out, and the result does not depend on how they were split.
 
-#[path = "chunks.rs"] // It is a part of `companions/fetch`, too.
+#[path = "chunks.rs"] // Shared with `companions/fetch`.
 mod chunks;
 
 use chunks::{Chunked, Rules};
 
 pub(crate) enum Body {
-    /// So many bytes are left.
+    /// This many bytes are left.
     Length {
         left: u64,
     },
     Chunked(Chunked),
-    /// As long as the connection.
+    /// Ends with the connection.
     UntilClose,
 }
 
 impl Body {
-    /// The one of an answer.
+    /// The chunked body of a response.
     pub(crate) fn chunked() -> Body {
         Body::Chunked(Chunked::new(Rules::Answer))
     }
 
-    /// The one of a request.
+    /// The chunked body of a request.
     pub(crate) fn strictly_chunked() -> Body {
         Body::Chunked(Chunked::new(Rules::Strict))
     }
@@ -38,7 +38,7 @@ impl Body {
         }
     }
 
-    /// Appends what is in `data` of the body to `out`, and answers how much of `data` is done with.
+    /// Appends the part of the body in `data` to `out`, and returns how many bytes of `data` were consumed.
     pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<usize, String> {
         match self {
             Body::Length { left } => Ok(take(left, data, out)),
@@ -62,7 +62,7 @@ fn take(left: &mut u64, data: &[u8], out: &mut Vec<u8>) -> usize {
 mod tests {
     use super::*;
 
-    /// The body, whether it is over, and how much is left of the stream; the same for each cut.
+    /// Returns the body, whether it is over, and how much of the stream is left, which must be the same for each cut.
     fn read(stream: &str) -> Result<(String, bool, usize), String> {
         let cut_at = |cut: usize| {
             let (mut body, mut out) = (Body::chunked(), Vec::new());

@@ -1,40 +1,41 @@
-// A chunked body (RFC 9112, section 7.1). Where it is not data, it is read a byte at a time: so it comes to the same
-// however it was cut, and no byte is looked at twice.
+// A chunked body (RFC 9112, section 7.1). Everything but the data is read a byte at a time, so the result does not
+// depend on how the stream was split, and no byte is looked at twice.
 
-/// The longest line with the size of a chunk, its end included: some servers sign each.
+/// The longest line with the size of a chunk, its end included: some servers sign each chunk there.
 const SIZE_LINE_BYTES_MAX: usize = 1024;
 
-/// The most digits of a size, which fit 64 bits.
+/// The most digits of a size, so that it fits 64 bits.
 const SIZE_DIGITS_MAX: u8 = 16;
 
-/// The longest trailer, all its lines together.
+/// The longest trailer, all of its lines together.
 const TRAILER_BYTES_MAX: usize = 32 << 10;
 
-/// Fields that say where a request ends and whom it is for: who adds the trailer to the head would see another request.
+/// Fields that say where a request ends and which host it is for: a recipient that merges the trailer into the head
+/// would see a different request.
 const OF_HEADS: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"host"];
 
-/// One more than the longest of them.
+/// One more than the length of the longest of them.
 const NAME_BYTES_MAX: usize = 18;
 
 const SIZE: &str = "the size of a chunk is malformed";
 const LONGER: &str = "a chunk is longer than its size";
 
-/// How much is looked at of what is around the data.
+/// How strictly everything around the data is checked.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Rules {
-    /// All of it is as the grammar says: of a request, whose end decides where the next one begins. Blanks within an
-    /// extension are refused as well, though it would have them read: nobody sends them, and others refuse them.
+    /// For requests, whose end decides where the next one begins: everything must match the grammar. Blanks within an
+    /// extension are refused too, although the grammar says to accept them: nobody sends them, and others refuse them.
     Strict,
-    /// Nobody uses the extensions and the trailer of an answer, and clients do not look at them.
+    /// For responses: nobody uses their extensions and trailers, and clients ignore them.
     Answer,
 }
 
 pub(crate) struct Chunked {
     rules: Rules,
     state: State,
-    /// Of the line with a size, or of the trailer, so far.
+    /// How many bytes of the line with a size, or of the trailer, were read so far.
     bytes: usize,
-    /// Of a field of the trailer, its beginning at least.
+    /// The name of the current trailer field, or at least its beginning.
     name: Vec<u8>,
 }
 
@@ -45,15 +46,15 @@ enum State {
         size: u64,
         digits: u8,
     },
-    /// Behind them.
+    /// After the digits.
     Extension(Extension, u64),
-    /// The line with this size has only its LF to come.
+    /// Before the LF of the line with this size.
     SizeEnd(u64),
-    /// So many bytes are left of a chunk.
+    /// This many bytes are left of a chunk.
     Data {
         left: u64,
     },
-    /// The line end after a chunk, and its second half.
+    /// The line end after a chunk, and the second byte of it.
     DataEnd,
     DataEndLf,
     /// The lines after the last chunk.
@@ -61,10 +62,10 @@ enum State {
     Over,
 }
 
-/// What comes behind a chunk's size: `;name`, `;name=value` or `;name="value"`, any number of times.
+/// What follows a chunk's size: `;name`, `;name=value` or `;name="value"`, any number of times.
 #[derive(Clone, Copy, PartialEq)]
 enum Extension {
-    /// Blanks behind the size of an answer's chunk, as some servers pad it.
+    /// Blanks after the size of a response's chunk, which some servers pad.
     Blank,
     NameBegin,
     Name,
@@ -73,7 +74,7 @@ enum Extension {
     Quoted,
     Escaped,
     QuotedEnd,
-    /// Whatever an answer has there, but for controls.
+    /// Anything that a response has there, except controls.
     Unread,
 }
 
@@ -83,9 +84,9 @@ enum Line {
     Begin,
     Name,
     Value,
-    /// Behind the CR of a field's line.
+    /// After the CR of a field's line.
     End,
-    /// Behind the CR of the empty line that ends the trailer.
+    /// After the CR of the empty line that ends the trailer.
     LastEnd,
 }
 
@@ -98,8 +99,8 @@ impl Chunked {
         matches!(self.state, State::Over)
     }
 
-    /// Appends what is in `data` of the body to `out`, and returns how much of `data` belongs to it: all, or that up to
-    /// its end.
+    /// Appends the part of the body in `data` to `out`, and returns how many bytes of `data` belong to the body: all of
+    /// them, or those up to its end.
     pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<usize, String> {
         let mut consumed = 0;
         while consumed < data.len() && !self.is_over() {
@@ -116,7 +117,7 @@ impl Chunked {
         Ok(consumed)
     }
 
-    /// Where a byte leads that is not data.
+    /// Returns the state after a byte that is not data.
     fn next(&mut self, byte: u8) -> Result<State, String> {
         self.bytes += 1;
         let next = match self.state {
@@ -206,14 +207,14 @@ impl Extension {
         }
     }
 
-    /// Whether the line may end here.
+    /// Returns whether the line may end here.
     fn may_end(self) -> bool {
         !matches!(self, Extension::NameBegin | Extension::ValueBegin | Extension::Quoted | Extension::Escaped)
     }
 }
 
 impl Line {
-    /// As the fields of a head, but that a line ends with CR LF and nothing else.
+    /// Follows the rules of header fields, except that a line must end with CR LF.
     fn next(self, byte: u8) -> Option<State> {
         let line = match (self, byte) {
             (Line::Begin, b'\r') => Line::LastEnd,
@@ -228,7 +229,7 @@ impl Line {
         Some(State::Trailer(line))
     }
 
-    /// Only where the lines end is looked at.
+    /// Looks only for the ends of lines.
     fn next_unread(self, byte: u8) -> State {
         match (self, byte) {
             (Line::Begin | Line::LastEnd, b'\n') => State::Over,
@@ -239,12 +240,12 @@ impl Line {
     }
 }
 
-/// What names are made of (RFC 9110, section 5.6.2).
+/// Returns whether a byte may be in a name (RFC 9110, section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// What values are made of: all but controls, of which a tab is none.
+/// Returns whether a byte may be in a value: anything but controls, except that a tab is allowed.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || !byte.is_ascii_control()
 }

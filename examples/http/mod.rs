@@ -1,8 +1,8 @@
-// What the example `http_server` is made of beside its protocol: what a request says, and the answers.
+// The parts of the example `http_server` besides its protocol: parsing requests, and building responses.
 
 mod answer;
 mod authority;
-#[allow(dead_code)] // What is of answers alone: bodies that end with their connection, and their lengths.
+#[allow(dead_code)] // The parts for responses only: bodies that end with their connection, and lengths.
 mod body;
 mod request;
 mod skipped;

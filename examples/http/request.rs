@@ -1,5 +1,5 @@
-// The head of a request, and what it says of the rest (RFC 9112). What can be taken in two ways is refused: who stands
-// between us and the client may have taken it in the other one, and what we then take for the next request is a part of this.
+// The head of a request, and what it says about the rest (RFC 9112). Anything ambiguous is refused: an intermediary may
+// have understood it the other way, and what we then take for the next request would be a part of this one.
 
 use std::mem::MaybeUninit;
 
@@ -13,20 +13,20 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// The longest target, beginning with its slash.
 const TARGET_BYTES_MAX: usize = 8 << 10;
 
-/// So many header fields are enough for anybody.
+/// The most header fields that a head may have.
 const FIELDS_MAX: usize = 100;
 
-/// What was asked for.
+/// A parsed request.
 pub(crate) struct Request {
-    /// How long its head is.
+    /// The length of its head.
     pub(crate) bytes: usize,
     pub(crate) is_head: bool,
-    /// What it is answered with, once its body was read.
+    /// The status to answer with, once the body was read.
     pub(crate) status: Status,
-    /// Of HTTP 1.`minor`.
+    /// The minor version, as in HTTP/1.`minor`.
     pub(crate) minor: u8,
     pub(crate) keeps_alive: bool,
-    /// It waits for our word before it sends the body.
+    /// The client waits for `100 Continue` before it sends the body.
     pub(crate) expects_continue: bool,
     pub(crate) body: Body,
 }
@@ -34,16 +34,18 @@ pub(crate) struct Request {
 /// What `data` begins with.
 pub(crate) enum Heading {
     Partial,
-    /// So many bytes of empty lines, which some clients send behind a body. They are no part of a request, and begin none.
+    /// This many bytes of empty lines, which some clients send after a body. They are not part of a request, and do not
+    /// begin one.
     Empty(usize),
     Request(Request),
-    /// After this answer nothing more can be understood, or is worth it.
+    /// After this response the connection closes: what follows cannot be parsed, or is not worth it.
     Refused(Status),
 }
 
 impl Request {
-    /// `searched` is how far the end of the head was looked for already: with that, a head that comes a byte at a time
-    /// takes linear time. `empty` is how much was returned as empty before this head, which is bounded as heads are.
+    /// Parses what `data` begins with. `searched` is how far the end of the head was already looked for, so that a head
+    /// that arrives a byte at a time takes linear time. `empty` is how many bytes were returned as empty before this
+    /// head, which are bounded as heads are.
     pub(crate) fn parse(data: &[u8], searched: &mut usize, empty: &mut usize) -> Heading {
         let blank = empty_lines(data);
         if blank > 0 {
@@ -105,7 +107,7 @@ impl Request {
     }
 }
 
-/// How much of `data` is empty lines, before what begins otherwise.
+/// Returns how many bytes of empty lines `data` begins with.
 fn empty_lines(data: &[u8]) -> usize {
     let mut left = data;
     while let [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] = left {
@@ -114,7 +116,7 @@ fn empty_lines(data: &[u8]) -> usize {
     data.len() - left.len()
 }
 
-/// A head whose end is not there yet.
+/// Checks the length of a head whose end has not arrived yet.
 fn too_long(data: &[u8]) -> Heading {
     if data.len() < HEAD_BYTES_MAX {
         return Heading::Partial;
@@ -124,21 +126,21 @@ fn too_long(data: &[u8]) -> Heading {
     Heading::Refused(if has_line { Status::HeadTooLong } else { Status::TargetTooLong })
 }
 
-/// Whether what stands where the version should be is another one, and not just something else.
+/// Returns whether the head has another HTTP version where the version belongs, rather than something else.
 fn names_version(data: &[u8]) -> bool {
     let line = data.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
     let version = line.split(|byte| *byte == b' ').nth(2).and_then(|version| version.strip_prefix(b"HTTP/"));
     version.is_some_and(|version| matches!(version, [b'0'..=b'9', b'.', b'0'..=b'9']))
 }
 
-/// Whether the empty line that ends a head is there.
+/// Returns whether the empty line that ends a head has arrived.
 fn ends(data: &[u8], searched: &mut usize) -> bool {
     let new = &data[searched.saturating_sub(2)..];
     *searched = data.len();
     new.windows(2).any(|pair| pair == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n")
 }
 
-/// The path of a target: of one that begins with it, or that is a whole URL. None where it is neither.
+/// Returns the path of a target, which is either a path or a whole URL, or `None` if it is neither.
 fn path(target: &str) -> Option<&str> {
     let path = match target.get(..7) {
         Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
@@ -154,7 +156,7 @@ fn path(target: &str) -> Option<&str> {
     path.starts_with('/').then(|| path.split_once('?').map_or(path, |(path, _)| path))
 }
 
-/// What is looked at of the header fields.
+/// The header fields that matter here.
 #[derive(Default)]
 struct Fields<'a> {
     host: Option<&'a [u8]>,
@@ -170,9 +172,9 @@ impl<'a> Fields<'a> {
         let mut read = Fields::default();
         for field in fields {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-            // By their lengths, since most are none of these.
+            // Compare lengths first, since most fields are none of these.
             match field.name.len() {
-                // A second one of these could be meant for somebody else.
+                // A second one of these is ambiguous: others may go by either.
                 4 if is("host") && read.host.replace(field.value).is_some() => return Err(Status::BadRequest),
                 14 if is("content-length") && read.length.replace(field.value).is_some() => {
                     return Err(Status::BadRequest);
@@ -198,7 +200,8 @@ impl<'a> Fields<'a> {
         Ok(read)
     }
 
-    /// Host is what says whom this is for, and so is there exactly once. It is empty where a URL has no authority.
+    /// Checks the Host field, which says which host the request is for: there must be exactly one, except that HTTP/1.0
+    /// may have none. It is empty if a URL has no authority.
     fn check_host(&self, minor: u8) -> Result<(), Status> {
         let is_good = match self.host {
             Some(host) => host.is_empty() || is_authority(host),
@@ -207,7 +210,7 @@ impl<'a> Fields<'a> {
         if is_good { Ok(()) } else { Err(Status::BadRequest) }
     }
 
-    /// RFC 9112, section 6.3, and more strictly than it where it leaves a choice.
+    /// Follows RFC 9112, section 6.3, and is stricter where that leaves a choice.
     fn body(&self, minor: u8) -> Result<Body, Status> {
         match (self.coding, self.length) {
             (Some(_), Some(_)) => Err(Status::BadRequest),
@@ -220,7 +223,7 @@ impl<'a> Fields<'a> {
                 let text = std::str::from_utf8(length).ok().filter(|_| is_number).ok_or(Status::BadRequest)?;
                 match text.parse() {
                     Ok(left) if left <= BODY_BYTES_MAX => Ok(Body::Length { left }),
-                    _ => Err(Status::BodyTooLong), // A number that fits nowhere is too long as well.
+                    _ => Err(Status::BodyTooLong), // A number that overflows is too long as well.
                 }
             }
         }
@@ -231,7 +234,7 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
 
-    /// The status, or what is kept alive and how long the body is.
+    /// Returns the status, the length of the body and whether the connection closes, or why there is no request.
     fn read(head: &str) -> String {
         match Request::parse(head.as_bytes(), &mut 0, &mut 0) {
             Heading::Partial => "partial".to_owned(),
@@ -340,7 +343,7 @@ mod tests {
         let hosts = GOOD_HOSTS.iter().map(|host| (host, good)).chain(BAD_HOSTS.iter().map(|host| (host, bad)));
         for (host, expected) in hosts {
             assert_eq!(read(&format!("GET / HTTP/1.1\r\nHost:{host}\r\n\r\n")), expected, "{host:?}");
-            // HTTP/1.0 needs none, but what it has is one.
+            // HTTP/1.0 needs no host, but one that is there must be valid.
             let closes = if expected == good { "200 OK 0, closes" } else { bad };
             assert_eq!(read(&format!("GET / HTTP/1.0\r\nHost:{host}\r\n\r\n")), closes, "{host:?}");
         }
@@ -398,13 +401,13 @@ mod tests {
             .take_while(|_| matches!(Request::parse(b"\r\n", &mut 0, &mut empty), Heading::Empty(2)));
         assert_eq!(taken.count(), HEAD_BYTES_MAX / 2 - 1);
 
-        // What is wrong in what came later is not looked at before the end is there.
+        // An error in later input is not noticed before the end of the head is there.
         let (head, mut searched) = (b"GET / HTTP/1.1\r\nHost\0: x\r\n\r\n", 0);
         assert!(matches!(Request::parse(&head[..18], &mut searched, &mut 0), Heading::Partial));
         assert!(matches!(Request::parse(&head[..26], &mut searched, &mut 0), Heading::Partial));
         assert!(matches!(Request::parse(head, &mut searched, &mut 0), Heading::Refused(Status::BadRequest)));
 
-        // So, byte by byte and as long as can be, it takes linear time.
+        // So even the longest head takes linear time when it arrives byte by byte.
         let padding = "p".repeat(HEAD_BYTES_MAX - "GET / HTTP/1.1\r\nHost: x\r\nX: \r\n\r\n".len());
         let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {padding}\r\n\r\n");
         assert_eq!(read(&head), "200 OK 0");

@@ -1,11 +1,11 @@
-// The body of a request. It is read to its end, since the next request begins behind that.
+// The body of a request, which is read to its end, since the next request begins after it.
 
 use super::{Body, Status};
 
-/// The longest body that is read, its chunks' sizes included.
+/// The longest body that is read, the sizes of its chunks included.
 pub(super) const BODY_BYTES_MAX: u64 = 1 << 20;
 
-/// A body that nobody wants to see.
+/// A body that is discarded.
 pub(crate) struct Skipped {
     body: Body,
     bytes: u64,
@@ -16,7 +16,7 @@ impl Skipped {
         Skipped { body, bytes: 0 }
     }
 
-    /// Returns how much of `data` is done with.
+    /// Returns how many bytes of `data` were consumed.
     pub(crate) fn skip(&mut self, data: &[u8]) -> Result<usize, Status> {
         let count = self.body.decode(data, &mut Vec::new()).map_err(|_| Status::BadRequest)?;
         self.bytes += count as u64;
@@ -32,11 +32,11 @@ impl Skipped {
 mod tests {
     use super::*;
 
-    /// Lines with a size of one that are taken.
+    /// Lines with a size of one that are accepted.
     const GOOD_SIZES: &[&str] =
         &["1", "0000000000000001", "1;x", "1;x=y", "1;x=\"y\"", "1;x;y=z", "1;x=\"a\\\"b; c\té\";y"];
-    /// Those that are no size, or another one to somebody else; that end for somebody else, or do not; and extensions that
-    /// are none.
+    /// Lines whose size is malformed, or which others would read as another size; whose end is missing, or which others
+    /// would see end elsewhere; and whose extensions are malformed.
     const BAD_SIZES: &[&str] = &[
         "",
         ";x",
@@ -135,7 +135,7 @@ mod tests {
                 );
             }
         }
-        // Many small chunks are as long as what they are wrapped in.
+        // Many small chunks count with the framing around them.
         let mut skipped = Skipped::new(Body::strictly_chunked());
         let chunk = "1;x=yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\nz\r\n";
         let most = BODY_BYTES_MAX as usize / chunk.len() + 1;
@@ -143,7 +143,8 @@ mod tests {
         assert_eq!(failed, Some(most - 1));
     }
 
-    /// What is made of a chunked body, of which all pieces are there: the status, or how much of the stream is left.
+    /// Skips a chunked body that arrives in pieces. Returns the error status, or how much of the stream is left after
+    /// the body if the body is complete.
     fn skip(stream: &[u8], cuts: &[usize]) -> Result<Option<usize>, Status> {
         let mut skipped = Skipped::new(Body::strictly_chunked());
         let mut consumed = 0;
@@ -153,7 +154,7 @@ mod tests {
         Ok(skipped.is_over().then_some(stream.len() - consumed))
     }
 
-    /// The same, however it is cut.
+    /// Skips a body, and asserts that the result is the same however it is split.
     fn skip_cut(stream: &[u8]) -> Result<Option<usize>, Status> {
         let whole = skip(stream, &[]);
         for cut in 0..stream.len() {
@@ -194,7 +195,8 @@ mod tests {
             let expected = if is_good { Ok(Some(3)) } else { Err(Status::BadRequest) };
             assert_eq!(skip_cut(format!("0\r\n{trailer}\r\nGET").as_bytes()), expected, "{trailer:?}");
         }
-        // They are bounded, and none of their bytes is looked at a second time: nothing of them is left for the next call.
+        // Trailers are bounded, and none of their bytes is looked at twice: each is consumed at once, and not left for
+        // the next call.
         let mut skipped = Skipped::new(Body::strictly_chunked());
         assert_eq!(skipped.skip(b"0\r\nX: "), Ok(6));
         let taken = (0..100_000).take_while(|_| skipped.skip(b"y").is_ok_and(|count| count == 1)).count();

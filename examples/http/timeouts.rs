@@ -1,4 +1,4 @@
-// Tests of the times that a client has, in virtual time: one on the real clock would have to wait for them.
+// Tests of the timeouts, in virtual time: on the real clock the tests would have to wait for them.
 
 use switchboard::testing::Harness;
 use switchboard::{CloseReason, Timeout};
@@ -18,7 +18,7 @@ fn harness() -> Harness {
     Harness::with_limits(Client::new(Rc::new(RefCell::new(Answers::new(SystemTime::now())))), limits())
 }
 
-/// The status lines of what was written since the last call.
+/// Returns the status lines of what was written since the last call.
 fn statuses(harness: &mut Harness) -> Vec<String> {
     let written = String::from_utf8(harness.take_written()).unwrap();
     written.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).map(str::to_owned).collect()
@@ -84,7 +84,7 @@ fn http_an_empty_line_behind_a_request_begins_no_other() {
             assert_eq!(statuses(&mut harness), ["200 OK"]);
             harness.advance(2 * TEN_SECONDS);
             assert!(harness.take_written().is_empty() && harness.lost().is_none(), "{empty:?} cut at {cut}");
-            // What comes behind it has its own ten seconds, and only those.
+            // What follows it has its own ten seconds, and no more.
             harness.feed(&GET[..9]);
             harness.advance(TEN_SECONDS - MOMENT);
             harness.feed(&GET[9..]);

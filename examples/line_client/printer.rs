@@ -1,5 +1,5 @@
-// What comes is written to stdout by a thread: a terminal that was stopped, or a full pipe, holds up the server by way of
-// the connection, and neither the loop nor the program's end. Nothing is lost.
+// A thread that writes received data to stdout. A stopped terminal or a full pipe holds up the server, by way of the
+// connection, but neither the loop nor the program's end. Nothing is lost.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Sender, channel};
@@ -22,7 +22,7 @@ impl Printer {
         Ok(Printer(pieces))
     }
 
-    /// Has a piece written, and the connection not read from until it is. The loop goes on until then, also where the
+    /// Has a piece written, and pauses reading from the connection until it is. The loop runs until then, even if the
     /// connection has ended.
     pub(crate) fn print(&self, transport: &mut Transport<'_>, piece: Vec<u8>, outcome: &Outcome) -> io::Result<()> {
         let (id, outcome) = (transport.id(), outcome.clone());

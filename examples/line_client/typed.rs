@@ -1,6 +1,6 @@
-// The standard input: a source of the loop where the system can wait for it, else read by a thread.
+// The standard input: a source of the loop if the system can wait for it, and read by a thread otherwise.
 //
-// A piece is read only when it is asked for. So a server that does not read holds up the input, and memory is bounded.
+// A piece is read only when it is asked for, so a server that does not read holds up the input, and memory is bounded.
 
 #[cfg(unix)]
 use std::cell::Cell;
@@ -16,11 +16,11 @@ use switchboard::{SourceAction, SourceId};
 
 const PIECE_BYTES: usize = 16 << 10;
 
-/// What is called with each piece; an empty one is the end.
+/// Called with each piece; an empty one is the end.
 type Give = fn(&mut Context<'_>, ConnectionId, &[u8]);
 
 pub(crate) enum Typed {
-    /// The second says whether a piece is wanted: an event may come that nobody has asked for.
+    /// The flag says whether a piece is wanted, since an event may come that nobody has asked for.
     #[cfg(unix)]
     Source(SourceId, Rc<Cell<bool>>),
     Thread(SyncSender<()>),
@@ -28,10 +28,11 @@ pub(crate) enum Typed {
 
 impl Typed {
     /// Asks for one more piece.
-    #[cfg_attr(not(unix), allow(unused_variables))] // A thread needs no loop for that.
+    #[cfg_attr(not(unix), allow(unused_variables))] // The thread does not need the loop for this.
     pub(crate) fn read_more(&self, context: &mut Context<'_>) {
         match self {
-            // Events are edges, and one piece is read for each: so it is told anew of what is there already.
+            // Events are edge-triggered, and only one piece is read for each, so reregister to be told of data that is
+            // already there.
             #[cfg(unix)]
             Typed::Source(source, is_wanted) => {
                 is_wanted.set(true);
@@ -42,7 +43,7 @@ impl Typed {
     }
 }
 
-/// Begins with the first piece.
+/// Starts reading, with the first piece.
 pub(crate) fn begin(context: &mut Context<'_>, id: ConnectionId, give: Give) -> Result<Typed, Failure> {
     #[cfg(unix)]
     if let Some(typed) = as_source(context, id, give) {
@@ -53,7 +54,8 @@ pub(crate) fn begin(context: &mut Context<'_>, id: ConnectionId, give: Give) -> 
     Ok(typed)
 }
 
-/// Of one that the system can wait for. It is not made non-blocking, since other programs share it.
+/// Registers the input as a source, if the system can wait for it. It is not made non-blocking, since other programs
+/// share it.
 #[cfg(unix)]
 fn as_source(context: &mut Context<'_>, id: ConnectionId, give: Give) -> Option<Typed> {
     use std::fs::File;
@@ -76,7 +78,7 @@ fn as_source(context: &mut Context<'_>, id: ConnectionId, give: Give) -> Option<
         match input.read(&mut piece) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => SourceAction::Again,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => SourceAction::Wait,
-            // A terminal that is gone has nothing more to say.
+            // An error, such as that of a terminal that is gone, counts as the end.
             Ok(0) | Err(_) => {
                 give(context, id, &[]);
                 SourceAction::Remove
@@ -88,9 +90,9 @@ fn as_source(context: &mut Context<'_>, id: ConnectionId, give: Give) -> Option<
             }
         }
     };
-    // Whatever it is, it is read and waited for as a pipe is.
+    // Whatever it is, it can be read and polled like a pipe.
     let source = context.register(OwnedFd::from(input).into(), mio::Interest::READABLE, read).ok()?;
-    // It keeps no loop going whose connection has ended.
+    // It must not keep the loop running once the connection has ended.
     context.set_background(source, true);
     Some(Typed::Source(source, is_wanted))
 }
@@ -98,7 +100,7 @@ fn as_source(context: &mut Context<'_>, id: ConnectionId, give: Give) -> Option<
 fn by_thread(context: &mut Context<'_>, id: ConnectionId, give: Give) -> Result<Typed, Failure> {
     let handle = context.handle();
     let (wanted, asked) = sync_channel(1);
-    // It ends with the program at the latest.
+    // The thread ends with the program at the latest.
     start_thread(move || {
         let mut piece = vec![0; PIECE_BYTES];
         while let Ok(()) = asked.recv() {

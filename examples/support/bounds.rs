@@ -1,4 +1,4 @@
-// What the examples share that may stand on an open network: how long a peer may be silent, and how many connections one
+// Shared by the examples that may run on an open network: how long a peer may be silent, and how many connections one
 // peer may have.
 
 use std::str::FromStr;
@@ -7,21 +7,21 @@ use std::time::Duration;
 use super::support::Failure;
 use switchboard::Limits;
 
-/// How the usage names these options.
-#[allow(dead_code)] // The example that has a command line of its own does not show it.
+/// These options, as the usage line shows them.
+#[allow(dead_code)] // An example with its own usage line does not use this.
 pub(crate) const FLAGS: [&str; 2] = ["--timeout SECONDS", "--per-peer N"];
 
-/// What the command line says of them.
+/// The values of these options.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) timeout: Duration,
-    /// Behind a balancer, and from a load generator, all connections come from one address: so there is no limit unless one
-    /// is asked for.
+    /// Behind a load balancer, or from a load generator, all connections come from one address, so there is no limit
+    /// unless one is requested.
     pub(crate) per_peer_max: Option<usize>,
 }
 
 impl Bounds {
-    /// Takes `--timeout SECONDS` and `--per-peer N` out of the arguments. `timeout` holds unless another one is given.
+    /// Removes `--timeout SECONDS` and `--per-peer N` from the arguments. `timeout` is the default.
     pub(crate) fn take_from(arguments: &mut Vec<String>, timeout: Duration) -> Result<Bounds, Failure> {
         let seconds: Option<u32> = take_number(arguments, "--timeout")?;
         let per_peer_max = take_number(arguments, "--per-peer")?;
@@ -29,14 +29,14 @@ impl Bounds {
         Ok(Bounds { timeout, per_peer_max })
     }
 
-    /// The limits of a loop of which no peer may be idle for longer, or have more connections.
-    #[allow(dead_code)] // Some have a time for something else, or count peers themselves.
+    /// Returns limits under which no peer may be idle for longer, or have more connections.
+    #[allow(dead_code)] // Some examples use the timeout for something else, or count peers themselves.
     pub(crate) fn limits(&self) -> Limits {
         Limits::default().with_idle_timeout(Some(self.timeout)).with_connections_per_peer_max(self.per_peer_max)
     }
 }
 
-/// Takes a flag and the number behind it, as `--per-peer 4` or `--per-peer=4`.
+/// Removes a flag and its number from the arguments: `--per-peer 4` or `--per-peer=4`.
 pub(crate) fn take_number<N: FromStr + Default + PartialEq>(
     arguments: &mut Vec<String>,
     flag: &str,

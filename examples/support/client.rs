@@ -1,6 +1,6 @@
-// What the clients among the examples share: the server's name and port, and exit code 1 where there was no answer.
+// Shared by the clients among the examples: the server's name and port, and exit code 1 if there was no answer.
 
-#[allow(clippy::duplicate_mod)] // An example that listens too has it twice, which does no harm.
+#[allow(clippy::duplicate_mod)] // An example that also listens contains this module twice, which does no harm.
 mod output;
 
 use std::cell::Cell;
@@ -9,19 +9,19 @@ use std::rc::Rc;
 
 use switchboard::Connect;
 
-#[allow(unused_imports)] // Nor has each use for all of it.
+#[allow(unused_imports)] // Not every example uses all of it.
 pub(crate) use output::{complain, say, show_log};
 
 const DEFAULT_SERVER: &str = "127.0.0.1:1234";
 
-/// The server from the command line: a name or an address, and a port.
+/// Returns the server from the command line: a name or an address, and a port.
 pub(crate) fn server() -> Result<Connect, String> {
     show_log();
     let server = std::env::args().nth(1).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
     name_and_port(&server).map(Connect::to)
 }
 
-/// What a server is named by: a name or an address, and a port.
+/// Splits the argument that names a server into a name or an address, and a port.
 pub(crate) fn name_and_port(server: &str) -> Result<(String, u16), String> {
     if let Some((host, port)) = server.rsplit_once(':') {
         if let Ok(port) = port.parse::<u16>() {
@@ -31,7 +31,7 @@ pub(crate) fn name_and_port(server: &str) -> Result<(String, u16), String> {
     Err(format!("{server:?} is no server: give a name or an address, and a port, like {DEFAULT_SERVER}"))
 }
 
-/// Whether something has failed, as the protocols of a client say.
+/// Whether something has failed, as the protocols of a client report.
 #[derive(Clone, Default)]
 pub(crate) struct Outcome(Rc<Cell<bool>>);
 
@@ -41,7 +41,7 @@ impl Outcome {
         self.0.set(true);
     }
 
-    /// The exit code of a client that has nothing more to do, once what it said is written: a slow reader gets all of it.
+    /// Returns the exit code of a finished client, once its output is written, so that a slow reader gets all of it.
     pub(crate) fn code(&self) -> ExitCode {
         output::wait_until_written();
         if self.0.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -1,5 +1,5 @@
-// What the examples share: the address to listen on, the line that tells it, a clean end on SIGINT and SIGTERM, and
-// output that nobody waits for.
+// Shared by the examples: the address to listen on, the line that announces it, a clean end on SIGINT and SIGTERM, and
+// output that nothing has to wait for.
 
 mod output;
 mod signals;
@@ -11,25 +11,25 @@ use std::thread;
 
 use switchboard::{EventLoop, ListenerId};
 
-#[allow(unused_imports)] // Not every example complains.
+#[allow(unused_imports)] // Not every example uses all of it.
 pub(crate) use output::{complain, say, show_log};
-#[allow(unused_imports)] // Some only shut down, and some have no loop.
+#[allow(unused_imports)] // Some examples only shut down, and some have no loop.
 pub(crate) use signals::{on_signals, shut_down_on_signals};
 
 /// Where examples listen unless told otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:1234";
 
-/// What ends an example with exit code 1: one line on stderr.
+/// An error that ends an example with exit code 1 and one line on stderr.
 pub(crate) struct Failure(String);
 
 impl Failure {
-    #[allow(dead_code)] // Not every example has something to say that the system does not.
+    #[allow(dead_code)] // Not every example has errors besides those of the system.
     pub(crate) fn new(text: String) -> Failure {
         Failure(text)
     }
 }
 
-/// How `main` shows it.
+/// The format in which `main` reports it.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -42,13 +42,13 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The address to listen on, from the command line; `flags` are the other arguments that the example knows.
-#[allow(dead_code)] // Some examples take other arguments out first.
+/// Returns the address to listen on, from the command line; `flags` are the other arguments that the example accepts.
+#[allow(dead_code)] // Some examples remove other arguments first.
 pub(crate) fn listening_address(flags: &[&str]) -> Result<SocketAddr, Failure> {
     listening_address_in(std::env::args().skip(1), flags)
 }
 
-/// The same from what is left of the command line. `flags` may be names of what was taken out of it.
+/// Returns the address from the remaining arguments. `flags` may name options that were already removed.
 pub(crate) fn listening_address_in(
     arguments: impl IntoIterator<Item = String>,
     flags: &[&str],
@@ -70,12 +70,12 @@ fn usage(flags: &[&str]) -> String {
     flags.iter().map(|flag| format!(" [{flag}]")).collect()
 }
 
-/// What `listen` said, with the address in it.
+/// Adds the address to an error of `listen`.
 pub(crate) fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> Failure {
     move |error| Failure(format!("cannot listen on {address}: {error}"))
 }
 
-/// Tells where the server listens, now that it does.
+/// Prints the addresses that the server is listening on.
 pub(crate) fn announce(event_loop: &mut EventLoop, listener: ListenerId) -> io::Result<()> {
     let mut context = event_loop.context();
     let listening = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
@@ -85,7 +85,7 @@ pub(crate) fn announce(event_loop: &mut EventLoop, listener: ListenerId) -> io::
     Ok(())
 }
 
-/// Starts a thread that ends with the program at the latest. `thread::spawn` would panic if the system has none left.
+/// Starts a thread that ends with the program at the latest. `thread::spawn` would panic if the system refused.
 #[allow(dead_code)] // Most examples need no other thread.
 pub(crate) fn start_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<(), Failure> {
     let started = thread::Builder::new().spawn(run);

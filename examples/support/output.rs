@@ -1,7 +1,7 @@
-// What the examples print, written by a thread of its own for each of stdout and stderr: a terminal that was stopped, or a
-// full pipe, holds up that thread and neither the loop nor the program's end.
+// The output of the examples, written by one thread for stdout and one for stderr: a stopped terminal or a full pipe
+// holds up that thread, but neither the loop nor the program's end.
 //
-// Making the descriptor non-blocking would not do: other programs share the terminal.
+// Making the descriptor non-blocking is not an option, since other programs share the terminal.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,35 +10,35 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// So many pieces wait at most. More are lost, and counted.
+/// The most pieces that may be queued. Further ones are lost, and counted.
 const PIECES_MAX: usize = 1000;
 
-/// How long one waits to see its line written, so that a program which ends right behind it has printed it. An output that
-/// takes longer is stuck: nobody waits for it again before it has taken all.
+/// How long a caller waits for its line to be written, so that a program that ends right afterwards has printed it. An
+/// output that takes longer is stuck: nobody waits for it again until it has written everything.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 static STDOUT: Output = Output::new(|| Box::new(io::stdout()));
 static STDERR: Output = Output::new(|| Box::new(io::stderr()));
 
-/// Prints a line. A closed, full or stuck stdout is no reason to end: the line is lost then, the server is not.
+/// Prints a line. If stdout is closed, full or stuck the line is lost, but the program goes on.
 pub(crate) fn say(line: impl fmt::Display) {
     STDOUT.put(format!("{line}\n").into_bytes());
 }
 
-/// The same on stderr.
-#[allow(dead_code)] // Not every example complains.
+/// Prints a line on stderr.
+#[allow(dead_code)] // Not every example reports errors.
 pub(crate) fn complain(line: impl fmt::Display) {
     STDERR.put(format!("{line}\n").into_bytes());
 }
 
-/// Waits until what was said is written, or lost. For a program whose work it was to say that, and which is done.
-#[allow(dead_code)] // Servers end without.
+/// Waits until all output is written or lost. For a program that is done, and whose purpose was that output.
+#[allow(dead_code)] // Servers do not wait.
 pub(crate) fn wait_until_written() {
     STDOUT.wait_until_written();
 }
 
-/// Shows the log, on stderr, as `RUST_LOG` says.
-#[allow(dead_code)] // Some have a log of their own.
+/// Shows the log on stderr, filtered by `RUST_LOG`.
+#[allow(dead_code)] // Some examples have a log of their own.
 pub(crate) fn show_log() {
     env_logger::Builder::from_default_env().target(env_logger::Target::Pipe(Box::new(Log))).init();
 }
@@ -60,13 +60,13 @@ struct Output {
     state: Mutex<State>,
     changed: Condvar,
     open: fn() -> Box<dyn Write>,
-    /// Whether it has its thread.
+    /// Whether its thread could be started.
     has_thread: OnceLock<bool>,
 }
 
 struct State {
     waiting: VecDeque<Vec<u8>>,
-    /// How many were put here, and how many of them are written.
+    /// How many pieces were queued so far, and how many of them are written.
     put: u64,
     written: u64,
     lost: u64,
@@ -86,7 +86,7 @@ impl Output {
     fn put(&'static self, piece: Vec<u8>) {
         let begin = || thread::Builder::new().name("output".to_owned()).spawn(|| self.write_all()).is_ok();
         if !*self.has_thread.get_or_init(begin) {
-            // The system has no thread left.
+            // The system cannot start a thread.
             let _ = (self.open)().write_all(&piece);
             return;
         }
@@ -111,7 +111,7 @@ impl Output {
         drop(self.changed.wait_while(state, |state| state.written < state.put));
     }
 
-    /// The life of its thread.
+    /// Runs in the output's thread, and never returns.
     fn write_all(&self) {
         let mut output = (self.open)();
         let mut state = self.lock();
@@ -122,7 +122,7 @@ impl Output {
                 continue;
             };
             drop(state);
-            // Closed or full: the next may find room again.
+            // A closed or full output is ignored: the next piece may find room again.
             let _ = output.write_all(&piece).and_then(|()| output.flush());
             state = self.lock();
             state.written += 1;

@@ -1,8 +1,8 @@
 // SIGINT and SIGTERM, for the examples.
 //
-// With the feature `signals` they are that feature's. `cargo run --example select_server` has no features but the default
-// ones, and ends cleanly on Ctrl-C all the same: a package cannot turn on a feature of its own for its examples. So there
-// the examples wait for signals as for any other source, by a crate of theirs.
+// With the feature `signals`, that feature handles them. `cargo run --example select_server` has only the default
+// features, since a package cannot turn on a feature of its own for its examples, and should still end cleanly on
+// Ctrl-C. In that case the examples wait for signals as for any other source, using a crate of their own.
 
 use std::io;
 #[cfg(unix)]
@@ -10,23 +10,23 @@ use std::time::Duration;
 
 use switchboard::{Context, EventLoop};
 
-/// How long connections have to take what was written to them.
+/// How long connections have to receive what was written to them.
 #[cfg(unix)]
-#[allow(dead_code)] // Some examples drain.
+#[allow(dead_code)] // Some examples drain instead.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Ends the loop cleanly on the first SIGINT or SIGTERM, giving connections a few seconds to take what was written to
-/// them, and at once on the second.
+/// Ends the loop on SIGINT or SIGTERM: cleanly on the first one, giving connections a few seconds to receive what was
+/// written to them, and at once on the second.
 #[cfg(all(unix, feature = "signals"))]
-#[allow(dead_code)] // Some examples drain.
+#[allow(dead_code)] // Some examples drain instead.
 pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()> {
     switchboard::signals::shutdown_on_signals(&mut event_loop.context(), GRACE)?;
     Ok(())
 }
 
-/// Has `handler` called with the name of each SIGINT and SIGTERM.
+/// Calls `handler` with the name of each SIGINT and SIGTERM.
 #[cfg(all(unix, feature = "signals"))]
-#[allow(dead_code)] // Few examples do anything else than to shut down.
+#[allow(dead_code)] // Few examples do more than shut down.
 pub(crate) fn on_signals(
     context: &mut Context<'_>,
     mut handler: impl FnMut(&mut Context<'_>, &str) + 'static,
@@ -37,15 +37,15 @@ pub(crate) fn on_signals(
     Ok(())
 }
 
-/// The same by hand.
+/// Does the same without the feature.
 #[cfg(all(unix, not(feature = "signals")))]
-#[allow(dead_code)] // Some examples drain.
+#[allow(dead_code)] // Some examples drain instead.
 pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()> {
     let mut grace = GRACE;
     on_signals(&mut event_loop.context(), move |context, _| context.shutdown(std::mem::take(&mut grace)))
 }
 
-/// The same by hand.
+/// Does the same without the feature.
 #[cfg(all(unix, not(feature = "signals")))]
 pub(crate) fn on_signals(
     context: &mut Context<'_>,
@@ -59,21 +59,21 @@ pub(crate) fn on_signals(
         }
         SourceAction::Wait
     })?;
-    // It keeps no loop waiting that has nothing else to do.
+    // It must not keep a loop running that has nothing else to do.
     context.set_background(source, true);
     Ok(())
 }
 
-/// Elsewhere the system ends the process.
+/// Does nothing: on other systems the process is just ended.
 #[cfg(not(unix))]
-#[allow(dead_code)] // Some examples drain.
+#[allow(dead_code)] // Some examples drain instead.
 pub(crate) fn shut_down_on_signals(_: &mut EventLoop) -> io::Result<()> {
     Ok(())
 }
 
-/// The same.
+/// Does nothing, as above.
 #[cfg(not(unix))]
-#[allow(dead_code)] // Few examples do anything else than to shut down.
+#[allow(dead_code)] // Few examples do more than shut down.
 pub(crate) fn on_signals(_: &mut Context<'_>, _: impl FnMut(&mut Context<'_>, &str) + 'static) -> io::Result<()> {
     Ok(())
 }

@@ -1,4 +1,4 @@
-// What the three select servers share, so that what differs between them is the loop alone: the lines that they print.
+// Shared by the three select servers, so that only their loops differ: the lines that they print.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::support::say;
 /// How long an unfinished line waits for its end.
 pub(crate) const UNFINISHED_WAIT: Duration = Duration::from_millis(200);
 
-/// An unfinished line of this length is printed as it is.
+/// An unfinished line of this length is printed at once.
 const LINE_BYTES_MAX: usize = 4096;
 
-/// One client, as he is printed.
+/// The output about one client.
 pub(crate) struct Client {
     peer: String,
     /// The beginning of a line.
@@ -22,13 +22,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Prints who has come.
+    /// Prints that the client has connected.
     pub(crate) fn new(peer: impl Display) -> Client {
         say(format_args!("Got connection from {peer}"));
         Client { peer: peer.to_string(), unfinished: Vec::new(), has_left: false }
     }
 
-    /// Prints each line of what it sent. Returns whether an unfinished one is left.
+    /// Prints each line that the client sent. Returns whether an unfinished one is left.
     pub(crate) fn received(&mut self, data: &[u8]) -> bool {
         for piece in data.split_inclusive(|&byte| byte == b'\n') {
             self.unfinished.extend_from_slice(piece);
@@ -46,7 +46,7 @@ impl Client {
         say(format_args!("{}: {}", self.peer, escape(line)));
     }
 
-    /// Prints what has waited for its end long enough.
+    /// Prints a line that has waited long enough for its end.
     pub(crate) fn print_unfinished(&mut self) {
         if !self.unfinished.is_empty() {
             self.print_line(&self.unfinished);
@@ -54,7 +54,7 @@ impl Client {
         }
     }
 
-    /// Prints that he has left, once.
+    /// Prints that the client has disconnected, but only once.
     pub(crate) fn left(&mut self) {
         if !self.has_left {
             self.has_left = true;
@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-/// Whoever is still there when the server ends.
+/// Covers clients that are still connected when the server ends.
 impl Drop for Client {
     fn drop(&mut self) {
         self.left();

@@ -1,8 +1,8 @@
-// What the examples on Unix sockets share: their argument.
+// Shared by the examples on Unix sockets: their argument.
 
 use switchboard::UnixAddress;
 
-/// A path or, with `@` in front of it, an abstract name.
+/// Parses a path or, with a leading `@`, an abstract name.
 pub(crate) fn address(name: &str) -> UnixAddress {
     match name.strip_prefix('@') {
         Some(name) => UnixAddress::abstract_name(name),

@@ -125,5 +125,5 @@ fn what_is_said_behind_starttls_in_the_clear_ends_the_session() {
     let mut harness = Harness::new(Client::protocol(&shared(configurations().0)));
     harness.feed(b"EHLO x\r\nSTARTTLS\r\nRSET\r\n");
     let lost = harness.lost().expect("it is over").to_string();
-    assert!(lost.contains("bytes came before a filter had begun"), "{lost}");
+    assert!(lost.contains("input arrived before the filter"), "{lost}");
 }
