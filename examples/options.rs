@@ -1,5 +1,4 @@
-//! Sets socket options, reads them back, and sends urgent data: the tutorial's `setsockopt`, `getsockopt` and
-//! `MSG_OOB`.
+//! Sets and reads socket options, and sends urgent data: the tutorial's `setsockopt`, `getsockopt` and `MSG_OOB`.
 //!
 //! Run `cargo run --example options localhost:1234` beside `cargo run --example echo_server`. For each option it prints
 //! the old value, the value asked for, and the new value, which need not be the one asked for. Then it sends an urgent

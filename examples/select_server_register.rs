@@ -1,5 +1,4 @@
-//! The select server on event sources: the loop waits for the listener and the clients, and everything else is done
-//! here.
+//! The select server on event sources: the loop waits for the listener and the clients; the rest is done here.
 //!
 //! Run `cargo run --example select_server_register`, then `telnet 127.0.0.1 1234` from several windows, and type. It
 //! prints the same as `select_server`: each connect, line and disconnect.

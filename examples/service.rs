@@ -5,10 +5,10 @@
 //!
 //! On `kill -USR2 PID` a new process takes over: existing connections stay with the old process until they have their
 //! answers, new ones are served by the new process, and none is refused. On `kill PID` or Ctrl-C the server ends once
-//! all pending answers are sent, or after `--grace SECONDS`. A new process that is not ready within `--start-timeout
-//! SECONDS` is abandoned. A peer that has been silent for a minute, or `--timeout SECONDS`, and is not waiting for an
-//! answer is disconnected. `--per-peer N` limits the connections of one address. Unit files for systemd are in
-//! `examples/service/`. Unix only.
+//! all pending answers are sent, or after `--grace SECONDS`. A new process that is not ready after
+//! `--start-timeout SECONDS` is abandoned. A peer that has been silent for a minute, or `--timeout SECONDS`, and is not
+//! waiting for an answer is disconnected. `--per-peer N` limits the connections of one address. Unit files for systemd
+//! are in `examples/service/`. Unix only.
 
 #[cfg(unix)]
 #[path = "support/bounds.rs"]

@@ -1,6 +1,6 @@
 // Reads and writes decimal numbers as Redis does.
 
-/// Parses a number without blanks, plus signs and leading zeros, which Redis never accepts.
+/// Parses a number. As everywhere in Redis, blanks, plus signs and leading zeros are errors.
 pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
         // The most common case: lengths of small values.

@@ -1,4 +1,4 @@
-// The parts of the mail server that do not depend on the loop: the session, the spool, and the threaded server.
+// The parts of the mail server: the session, which knows neither sockets nor files, the spool, and the threaded server.
 
 mod requests;
 mod session;

@@ -76,8 +76,8 @@ fn handle_stdio(thanks: &[u8]) -> io::Result<()> {
     output.flush()
 }
 
-/// Runs the child process. If the request fails, the child aborts, and the resulting signal has the connection reset:
-/// half an answer must not look complete. If the client is gone there is nobody to tell, so the child just exits.
+/// Runs the child process. If the request fails, the child aborts; since it ends by a signal, its client is reset: half
+/// an answer must not look complete. If the client is already gone, the child just exits with an error.
 pub(crate) fn run_child(thanks: &[u8]) -> Result<(), Failure> {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("{panic}");
