@@ -5,11 +5,12 @@
 //! `printf 'PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\nhello\n' | nc 127.0.0.1 1234`.
 //! It prints a line for each client that connects or disconnects.
 //!
-//! A peer that has been silent for a minute, or `--timeout SECONDS`, is disconnected, and one that sends no header after
-//! 5 s at the latest. `--per-peer N` limits the connections per client, by the address that the proxy reports.
+//! A peer that has been silent for a minute, or `--timeout SECONDS`, is disconnected, and one that sends no header
+//! after 5 s at the latest. `--per-peer N` limits the connections per client, by the address that the proxy reports.
 //!
-//! With `--trust=ADDRESS`, an IP address, only connections from there are accepted as a proxy's; it may be given several
-//! times. It is essential wherever others can reach the server: any peer that may send a header can claim any address.
+//! With `--trust=ADDRESS`, an IP address, only connections from there are accepted as a proxy's; it may be given
+//! several times. It is essential wherever others can reach the server: any peer that may send a header can claim any
+//! address.
 
 #[path = "support/bounds.rs"]
 mod bounds;

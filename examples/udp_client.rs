@@ -78,8 +78,8 @@ fn ask(transport: &mut DatagramTransport<'_>, to: Address, number: u32) {
     });
 }
 
-/// Returns the server's address. If a name has several, IPv4 is preferred, which is what `udp_echo` listens on: UDP has no
-/// failed connects that would tell the client to try the next one.
+/// Returns the server's address. If a name has several, IPv4 is preferred, which is what `udp_echo` listens on: UDP has
+/// no failed connects that would tell the client to try the next one.
 fn server() -> Result<SocketAddr, Failure> {
     let server = std::env::args().skip(1).find(|argument| argument != "--broadcast");
     let server = server.unwrap_or_else(|| "127.0.0.1:1234".to_owned());
