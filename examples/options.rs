@@ -55,8 +55,7 @@ fn change_all(socket: &SockRef<'_>) -> io::Result<()> {
     if socket.local_addr()?.is_ipv4() {
         change("IP_TTL", || socket.ttl_v4(), |hops| socket.set_ttl_v4(hops), 32)?;
     }
-    // The loop has set it: everything that a callback writes goes out together, so Nagle's algorithm would gain
-    // nothing.
+    // The loop has set it: all that a callback writes is sent together, so Nagle's algorithm would gain nothing.
     change("TCP_NODELAY", || socket.tcp_nodelay(), |on| socket.set_tcp_nodelay(on), false)?;
     let probes = |on| match on {
         true => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(60))),

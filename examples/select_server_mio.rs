@@ -70,8 +70,7 @@ mod unix {
                         ErrorKind::WouldBlock => return,
                         // That client has already disconnected.
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
-                        // Retrying at once would spin; not retrying would leave the waiting clients in the backlog for
-                        // ever.
+                        // Retrying at once would spin; not retrying would leave clients in the backlog for ever.
                         _ => {
                             complain(format_args!("cannot accept: {error}"));
                             self.accept_again_at = Some(Instant::now() + ACCEPT_RETRY);

@@ -145,7 +145,7 @@ fn main() -> Result<(), Failure> {
     start_server(&mut network, server);
     at(&mut network, HOUR, "the hour is over");
     let steps = network.trace().lines().count();
-    // The end of its loop also calls the client.
+    // Ends the client's loop, which tells the client that its connection is lost.
     drop(network);
     let Heard { lines, connections, failures } = &*heard;
     let (lines, connections, failures) = (lines.get(), connections.get(), failures.get());

@@ -81,7 +81,7 @@ fn read(icmp: &Icmp, from: Ipv4Addr, asked: &RefCell<Asked>, now: Instant) -> So
         match (&*icmp.0).read(&mut packet) {
             Ok(count) => asked.borrow_mut().heard(from, &packet[..count], now),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return SourceAction::Wait,
-            // For instance, the host is unreachable; it may be reachable later.
+            // The host may be unreachable, for instance, and reachable later.
             Err(error) => say(format_args!("{error}")),
         }
     }
