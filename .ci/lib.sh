@@ -1,5 +1,5 @@
-# Shared by .ci/run, .ci/long and .ci/platforms: named steps with a time limit, and the list of what .ci/long runs in addition
-# to .ci/run.
+# Shared by .ci/run, .ci/long and .ci/platforms: named steps with a time limit, and the list of what .ci/long runs in
+# addition to .ci/run.
 
 # rustup's programs are here, which is not on every shell's PATH.
 export PATH="${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:$PATH"
