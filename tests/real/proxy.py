@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """HAProxy in front of the echo server that reads PROXY headers: both versions, IPv4, IPv6 and Unix clients, an address
-that comes through two proxies, checksums, health checks, and peers that are not a proxy.  Also sends what HAProxy itself never does.
+that comes through two proxies, checksums, health checks, and peers that are not a proxy.  Also sends what HAProxy
+itself never does.
 """
 
 import contextlib
