@@ -196,7 +196,7 @@ class Scripted(socketserver.ThreadingTCPServer):
 
     def finish_request(self, request, client_address):
         request.settimeout(WAIT_S)
-        with contextlib.suppress(OSError):  # A client that does not trust it leaves, and so does one that does not use TLS.
+        with contextlib.suppress(OSError):  # Clients that do not trust it leave, as do those without TLS.
             self.answer(self.context.wrap_socket(request, server_side=True) if self.context else request)
 
     def answer(self, request):
@@ -622,7 +622,7 @@ def takes_what_others_take():
 
 
 def many_small_heads():
-    """The cost grows only linearly with their number: 100,000 of them, each of which used to rescan the whole input."""
+    """The cost is linear in their number: 100,000 of them, none of which may cause a rescan of the whole input."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     with Scripted({"/": b"HTTP/1.1 103 E\r\n\r\n" * 100_000 + with_length(b"late")}) as server:
         gives(b"late", f"{server.url}/")

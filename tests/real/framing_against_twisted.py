@@ -2,17 +2,17 @@
 
     python3 tests/real/framing_against_twisted.py [INPUTS [SEED]]
 
-after `cargo build --package framing_driver`; by default 10,000 inputs for lines and as many for other frames.  Runs under a Python that has Twisted
-(`pip install twisted`, in a virtual environment).
+after `cargo build --package framing_driver`; by default 10,000 inputs for lines and as many for other frames.  Run it
+with a Python that has Twisted (`pip install twisted`, in a virtual environment).
 
 Both are given the same pieces: ours through a real loop and a real socket each, Twisted's through its test transport.
 The check compares the frames, in order; whether there was an error; and, if there was none and Twisted keeps it in one
 place, the unconsumed rest.  Intended differences, and how they are handled:
 
-- Twisted's LineReceiver has one delimiter, CRLF by default.  Ours accepts both CRLF and LF by default, since people type
-  either; here it is set to accept CRLF alone, or LF alone, as Twisted's is.
-- Twisted passes `lineLengthExceeded` everything that it has read, so its argument depends on how the bytes were cut; our
-  `line_too_long` gets no data.  The check compares that it was called, and after which lines.
+- Twisted's LineReceiver has one delimiter, CRLF by default.  Ours accepts both CRLF and LF by default, since people
+  type either; here it is set to accept CRLF alone, or LF alone, as Twisted's is.
+- Twisted passes `lineLengthExceeded` everything that it has read, so its argument depends on how the bytes were cut;
+  our `line_too_long` gets no data.  The check compares that it was called, and after which lines.
 - An Int32StringReceiver's `lengthLimitExceeded` and our `framing_error` depend on the prefix alone, in both; Twisted's
   default maximum is 99,999 for all of them, ours is given explicitly.
 - A netstring longer than the maximum is an error for us at the first digit that exceeds it.  Twisted waits for the
