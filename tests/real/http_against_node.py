@@ -8,8 +8,8 @@ if both accept one, both must start the next one at the same byte: bodies are fu
 which a server that misplaces the end of a body would answer. Ours may reject more, but no correct request.
 
 Three differences are intended. We answer methods that Node does not know (`is_of_method`). The others are in heads, and
-Node is given heads without them (`for_node`): RFC 9112, section 2.2, allows a line of a head to end with LF alone, which
-we accept, as nginx does, and Node does not. And whitespace around a value is not part of it (section 5.1), but Node
+Node is given heads without them (`for_node`): RFC 9112, section 2.2, allows a line of a head to end with LF alone,
+which we accept, as nginx does, and Node does not. And whitespace around a value is not part of it (section 5.1), but Node
 does not accept a tab after a transfer coding.
 """
 
@@ -31,8 +31,8 @@ COUNT = 4000
 SEED = 15
 REFUSALS = (400, 413, 414, 417, 431, 501, 505)
 
-# Prints how Node parses each stream: what it would answer, and its final error. It is given the pieces one by one, without
-# a socket, so that they are not merged on the way.
+# Prints how Node parses each stream: what it would answer, and its final error. It is given the pieces one by one,
+# without a socket, so that they are not merged on the way.
 NODE = r"""
 const http = require('http');
 const { Duplex } = require('stream');
@@ -208,7 +208,7 @@ class Random:
 
 
 def is_of_method(error, stream):
-    """Returns whether Node merely does not know this method: the rest, taken as the next request, begins with another."""
+    """Returns whether Node merely does not know this method: what it sees as the next request has another one."""
     if not error or error[0] != "HPE_INVALID_METHOD":
         return False
     # It reports how far it got in the method, but not where that begins, which may be in the middle of a word.

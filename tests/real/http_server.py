@@ -35,7 +35,7 @@ def http_server():
 
 
 def answers_to(address, *pieces):
-    """Returns everything received until the server closes; if the requests do not make it close, our end of stream does."""
+    """Returns everything received until the server closes, which it does at our end of stream at the latest."""
     with connect(address) as client:
         with contextlib.suppress(OSError):  # It has closed the connection: what it sent before can still be read.
             for piece in pieces:
@@ -309,7 +309,7 @@ def slow_requests_are_ended():
         dripper = threading.Thread(target=drip, daemon=True)
         dripper.start()
         with harness.others_meanwhile():
-            while time.monotonic() < begin + REQUEST_TIMEOUT_S - 1:  # Others are served meanwhile, and for longer than that.
+            while time.monotonic() < begin + REQUEST_TIMEOUT_S - 1:  # Others are served for longer than that.
                 asking.sendall(GET)
                 require(read_answer(asking)[0] == 200, "not served")
                 harness.left_alone(0.5)
