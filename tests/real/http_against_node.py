@@ -9,8 +9,8 @@ which a server that misplaces the end of a body would answer. Ours may reject mo
 
 Three differences are intended. We answer methods that Node does not know (`is_of_method`). The others are in heads, and
 Node is given heads without them (`for_node`): RFC 9112, section 2.2, allows a line of a head to end with LF alone,
-which we accept, as nginx does, and Node does not. And whitespace around a value is not part of it (section 5.1), but Node
-does not accept a tab after a transfer coding.
+which we accept, as nginx does, and Node does not. And whitespace around a value is not part of it (section 5.1), but
+Node does not accept a tab after a transfer coding.
 """
 
 import base64

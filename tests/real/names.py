@@ -17,8 +17,8 @@ from harness import WAIT_S, Checks, require
 
 LIMIT_S = 120
 
-# All kinds of lines in /etc/hosts: comments, aliases, several lines for one host, both families, a name that would clear
-# a terminal, one with a quote, and one that is not UTF-8.
+# All kinds of lines in /etc/hosts: comments, aliases, several lines for one host, both families, a name that would
+# clear a terminal, one with a quote, and one that is not UTF-8.
 HOSTS = b"""\
 # a comment
 127.0.0.1\tlocalhost loop.example # and another one

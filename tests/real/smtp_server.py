@@ -135,7 +135,7 @@ def many_at_once(threads):
 
 
 def smuggled(threads):
-    """What some servers take for the end of a message is not an end here, and messages that contain it are not stored."""
+    """What some servers take for the end of a message is none here, and messages that contain it are not stored."""
     with serving(threads=threads) as (server, stored):
         for ending in (b"\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r\n.\n", b"\r\n.\r", b"\r.\r"):
             with Peer(server) as peer:
@@ -200,7 +200,7 @@ def ten_thousand_recipients(threads):
 
 
 def reads_nothing():
-    """The server stops reading from a client that sends requests without end and reads nothing; others are unaffected."""
+    """The server stops reading from a client that sends endlessly and reads nothing; others are unaffected."""
     with serving() as (server, _), Peer(server) as greedy:
         greedy.socket.settimeout(1)
         sent = 0
