@@ -1,4 +1,4 @@
-// The one function of this library that Rust's standard library calls, for a Wine that has not got it (Debian 12's).
+// The one function of this library that Rust's standard library calls, for versions of Wine without it (Debian 12's).
 #include <windows.h>
 #include <ntsecapi.h>
 

@@ -1,14 +1,15 @@
-# What .ci/run, .ci/long and .ci/platforms share: steps with a name and a limit, and what the second does beside the first.
+# Shared by .ci/run, .ci/long and .ci/platforms: named steps with a time limit, and the list of what .ci/long runs in
+# addition to .ci/run.
 
-# Where rustup puts its programs; not every shell looks there.
+# rustup's programs are here, which is not on every shell's PATH.
 export PATH="${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:$PATH"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 export PYTHONDONTWRITEBYTECODE=1
 
 scratch=$(mktemp -d)
-running= # The process id of the step under way.
+running= # The process id of the current step.
 name=start
-at_end=: # What ends whatever would outlive the script.
+at_end=: # A command that stops anything that would outlive the script.
 
 finish() {
   local code=$?
@@ -32,8 +33,8 @@ announce() {
   printf '\n== %s (at %d s)\n' "$name" "$SECONDS"
 }
 
-# limited SECONDS COMMAND...: runs a command in a process group of its own, which `timeout` ends as a whole: at the
-# limit, or when this script is ended and passes that on.
+# limited SECONDS COMMAND...: runs a command in its own process group, which `timeout` kills as a whole at the limit, or
+# when this script is killed and forwards the signal.
 limited() {
   timeout --kill-after=10 "$@" &
   running=$!
@@ -78,11 +79,11 @@ install_packages() {
   fi
   export DEBIAN_FRONTEND=noninteractive
   as_root apt-get update --quiet --quiet
-  # A newer Rust of Debian's may be there: the oldest is what is asked for.
+  # Debian may have a newer Rust installed, but the oldest supported one is wanted: hence --allow-downgrades.
   as_root apt-get install --yes --quiet --quiet --no-install-recommends --allow-downgrades "${missing[@]}"
 }
 
-# What .ci/run leaves out because it takes too long, as `what it is|limit in seconds|command`.
+# The steps that .ci/run leaves out because they take too long, as `description|limit in seconds|command`.
 LONG=(
   "every seeded bug is found|14400|python3 tests/seeded_bugs.py"
   "a million seeds of the properties|7200|env SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features every_guarantee"
@@ -104,7 +105,7 @@ LONG=(
   "licences, duplicates and sources of all crates|1800|.ci/with_tool cargo-deny 0.20.2 cargo deny --workspace check licenses bans sources"
 )
 
-# left_out: prints what is in LONG.
+# left_out: prints the steps in LONG.
 left_out() {
   local each
   for each in "${LONG[@]}"; do

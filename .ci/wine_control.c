@@ -1,5 +1,5 @@
-// What Wine's sockets do by themselves, without the crate and without Rust: the faults that .ci/platforms leaves tests out for.
-// Prints a line for each: what a read returns behind a reset, and what a socket for datagrams hears of a refusal.
+// Shows how Wine's sockets behave without the crate and without Rust: the bugs for which .ci/platforms skips tests.
+// Prints a line for each: what a read returns after a reset, and what error a datagram socket gets after a refusal.
 #include <stdio.h>
 #include <winsock2.h>
 

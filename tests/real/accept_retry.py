@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The non-blocking accept that is tried again every half second, and the same by readiness."""
+"""The non-blocking accept that is retried every half second, and the same on readiness."""
 
 import socket
 import time
@@ -22,7 +22,7 @@ def wait_for_try(server, number):
 
 
 def greeting_of(client):
-    """The line that every client is greeted with."""
+    """Returns the line that greets every client."""
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = client.recv(1)
@@ -38,7 +38,7 @@ def tries_every_half_second():
         begin = time.monotonic()
         wait_for_try(server, 6)
         took_s = time.monotonic() - begin
-        # Five waits; the first line may have been seen late, and the last one on a busy machine later still.
+        # Five waits. The first line may have been noticed late, and on a busy machine the last one even later.
         require(4.4 * TRY_EVERY_S < took_s < 9 * TRY_EVERY_S, f"five waits took {took_s:.2f} s")
         numbers = [int(line.split()[1].rstrip(b":")) for line in server.lines if line.startswith(b"try ")]
         require(numbers == list(range(1, len(numbers) + 1)), f"tries {numbers}")
@@ -59,7 +59,7 @@ def serves_by_trying():
         wait_for_try(server, 2)
         with connect(server.address) as client:
             greeting = serve(server, client)
-            # It may go on trying for the next client, at the same pace: no more than five timers in two seconds.
+            # It may keep retrying for the next client at the same rate: at most five timers in two seconds.
             server.require_idle(seconds=2, polls_max=3 + 5)
             require(echoes(client, b"still there\n"), "no echo after a rest")
         require(server.end() == 0, "another exit code than 0")
@@ -103,14 +103,14 @@ def comes_and_ends_between_two_tries(*arguments):
 
 
 def resets_between_two_tries():
-    """Gone before the server looks: the server lives, and ends when asked to."""
+    """The client is gone before the server looks: the server keeps running, and exits when asked to."""
     with accept_retry() as server:
         wait_for_try(server, 1)
         client = connect(server.address)
         name = name_of(client)
         client.sendall(b"never mind")
         harness.reset(client)
-        # Either it is reported as a connection, or passed over and the tries go on.
+        # Either it is reported as a connection, or it is skipped and the tries continue.
         server.wait_for_line(rb"Got connection from %s|try 3\b.*" % name.encode())
         require(server.end() == 0, "another exit code than 0")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What the test kit captures, read by tcpdump and by Wireshark's tshark: every checksum is right, every byte of both streams
-is there, and what an expert would remark is what the program has made happen, and no more."""
+"""What the test kit captures, read by tcpdump and by Wireshark's tshark: every checksum is right,
+every byte of both streams is present, and the expert information lists only what the program caused."""
 
 import os
 import re
@@ -14,12 +14,12 @@ LIMIT_S = 60
 PROGRAM = ("capture", "cargo build --package outsider --examples")
 LENGTH = 100_000
 
-# Checksums are looked at, which Wireshark leaves out if nobody asks.
+# Verify checksums, which Wireshark does not do by default.
 CHECKED = [option for protocol in ("ip", "tcp", "udp") for option in ("-o", f"{protocol}.check_checksum:TRUE")]
 GOOD = "1"
 
-# What the expert of Wireshark may remark, beside what is only chat (values of `_ws.expert.severity`). The program loses
-# packets, acknowledgements among them, which are all sent again; it resets a connection, and is refused another.
+# Expert information that is expected, apart from chat messages (values of `_ws.expert.severity`). The program loses
+# packets, including acknowledgements, which are all retransmitted; it resets one connection; another is refused.
 NOTE = 0x400000
 RETRANSMISSION = "This frame is a (suspected) retransmission"
 RESET = "Connection reset (RST)"
@@ -34,7 +34,7 @@ def tcpdump(file, *arguments):
 
 
 def tshark(file, *fields, only=None):
-    """The fields of each packet, as lists: a field may be there several times."""
+    """Returns the fields of each packet, as lists: a field may occur several times."""
     argv = ["tshark", "-n", *CHECKED, "-r", file, "-T", "fields", "-E", "separator=|", "-E", "aggregator=;"]
     argv += [argument for field in fields for argument in ("-e", field)] + (["-Y", only] if only else [])
     process = subprocess.run(argv, capture_output=True, text=True, timeout=WAIT_S, check=True)
@@ -57,7 +57,7 @@ def headers_are_right(file):
 
 
 def streams_are_whole(file, ports):
-    """By the numbers of TCP: nothing is missing between the first byte and the end, and something was sent again."""
+    """By sequence numbers, nothing is missing between the first byte and the end, and something was retransmitted."""
     again = 0
     require(len(ports) == 2, ports)
     for port, _ in ports:

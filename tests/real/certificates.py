@@ -1,4 +1,4 @@
-"""Certificates of OpenSSL's own, and what Python's ssl needs to show and to check them, for the checks over TLS."""
+"""Certificates made by OpenSSL, and the contexts of Python's ssl that present and verify them, for the TLS checks."""
 
 import os
 import ssl
@@ -6,7 +6,7 @@ import subprocess
 
 
 def make_certificate(folder, kind, names="DNS:localhost"):
-    """A certificate that is no authority, in a file, and its key in another one."""
+    """Writes a certificate that is not a CA's to a file, and its key to another one."""
     files = {name: os.path.join(folder, f"{kind[0]}-{name}.pem") for name in ("cert", "key")}
     config = os.path.join(folder, "config")
     with open(config, "w", encoding="utf-8") as file:

@@ -1,9 +1,9 @@
-"""The chat example with real clients: names, joins, leaves, escapes, telnet's bytes, and a member who never reads.
+"""The chat example with real clients: names, joins, leaves, escapes, telnet's bytes, and a member that never reads.
 
     python3 tests/real/chat.py
 
 after `cargo build --examples --all-features`.  The room of 500 needs about 600 open descriptors here, and is skipped
-where no limit that high can be set.
+if the limit cannot be raised that far.
 """
 
 import resource
@@ -14,11 +14,11 @@ import time
 from harness import Checks, Server, connect, example, require
 
 MEMBERS = 500
-LINES = 40  # By each of the members who talk.
+LINES = 40  # Per talking member.
 TALKERS = 20
 ENDLESS_MIB = 256
-FILLING = 1000  # Bytes in a line: soon more than one queue and the kernel's buffers hold.
-LINES_MAX = 600  # By each of them, by when the one who never reads must have been cut off.
+FILLING = 1000  # Bytes per line: soon more than one queue and the kernel's buffers hold.
+LINES_MAX = 600  # Per talking member; by then the one that never reads must have been disconnected.
 
 
 class Client:
@@ -92,7 +92,7 @@ def telnet_bytes():
     with Server([example("chat")]) as server:
         ann, bob = Client(server, b"ann"), Client(server, b"bob")
         ann.expect(b"* bob has joined")
-        # An option is refused, a question answered, in the middle of a line and cut into single bytes.
+        # An option is refused and a question answered, in the middle of a line, sent byte by byte.
         for byte in b"he\xff\xfd\x01ll\xff\xf6o\xff\xff\r\n":
             bob.socket.sendall(bytes([byte]))
         ann.expect(b"bob: hello\\xff")
@@ -103,7 +103,7 @@ def telnet_bytes():
 
 
 def endless_line():
-    """A line that does not end is told of once, and costs the server nothing, however long it gets."""
+    """An endless line is reported once, and costs the server nothing, however long it gets."""
     with Server([example("chat")]) as server:
         ann, bob = Client(server, b"ann"), Client(server, b"bob")
         ann.expect(b"* bob has joined")
@@ -124,7 +124,7 @@ def endless_line():
 
 
 def crowd():
-    """500 members, one of whom never reads: every line comes in order to the other 499, and he is cut off."""
+    """500 members, one of which never reads: the other 499 get every line in order, and that one is disconnected."""
     with Server([example("chat")], descriptors_max=4096) as server:
         silent = socket.socket()
         silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -146,7 +146,7 @@ def crowd():
         heard, said, deadline = 0, 0, time.monotonic() + 90
         while said < LINES or heard < all_heard(said) or not all(reader.cut for reader in readers):
             require(time.monotonic() < deadline, f"{heard} of {all_heard(said)} lines heard")
-            # All talk a line further once all have heard the last one, on and on until the silent one is cut off.
+            # Talkers send their next line once all have received the last, until the silent member is disconnected.
             if heard == all_heard(said):
                 require(said < LINES_MAX, "the member who never reads is not cut off")
                 for name, talker in talkers.items():
@@ -160,12 +160,12 @@ def crowd():
 
 
 def all_heard(said):
-    """How many lines are heard when each talker has said so many: all but the silent one and the talker hear each."""
+    """Returns how many lines are received for so many per talker: the silent member and the sender get none."""
     return (MEMBERS - 2) * TALKERS * said
 
 
 def hear(name, reader, expected):
-    """Reads what has come, checks its order, and answers how many lines it was."""
+    """Reads what has arrived, checks its order, and returns the number of lines."""
     data = reader.socket.recv(1 << 20)
     require(data, f"{name} was cut off")
     *lines, reader.unread = (reader.unread + data).split(b"\r\n")

@@ -20,14 +20,14 @@ from harness import WAIT_S, Checks, Server, connect, require
 LIMIT_S = 300
 OFFERED_BYTES = 1 << 30
 CHUNKS = 512  # Of 64 KiB, which is three times what two kernels' buffers hold.
-OFFERED_S = 3.0  # How long it is offered in vain to a peer that does not read.
-# What examples/relay.rs states for a pair: 64 KiB and one read (64 KiB) in each direction; and what an allocator may keep
-# beside, since a buffer that grows is copied, and what was freed is not given back to the system at once.
+OFFERED_S = 3.0  # How long data is offered, without success, to a peer that does not read.
+# What examples/relay.rs states for a pair: 64 KiB and one read (64 KiB) in each direction; plus what the allocator may
+# keep, since a growing buffer is copied, and freed memory is not returned to the system at once.
 KEPT_KIB_MAX = 2 * (64 + 64) + 512
 
 
 def run(name, *arguments):
-    """Runs an example to its end: its exit code, what it printed, what it complained of."""
+    """Runs an example until it exits, and returns its exit code, stdout and stderr."""
     command = [harness.example(name), *arguments]
     done = subprocess.run(command, capture_output=True, timeout=WAIT_S, check=False)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
@@ -51,7 +51,7 @@ def greets():
 
 
 def python_greets():
-    """Our client, Python's server: the tutorial's own."""
+    """Our client with Python's server from the tutorial."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         answers = []
 
@@ -77,7 +77,7 @@ def fails():
 
 
 def tells_of_no_answer():
-    """A server that accepts, says nothing and hangs up is no success."""
+    """A server that accepts, sends nothing and closes the connection is reported as a failure."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
         path = os.path.join(folder, "silent.sock")
         with socket.socket(socket.AF_UNIX) as unix:
@@ -107,7 +107,7 @@ def tells_of_no_answer():
 
 
 def sends_all():
-    """16 MiB in one write, to a server that begins late and reads little at a time: each send is partial."""
+    """16 MiB in one write, to a server that starts reading late and reads little at a time: each send is partial."""
     message = bytes(range(251)) * ((16 << 20) // 251 + 1)
     message = message[: 16 << 20]
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -127,7 +127,7 @@ def sends_all():
         require(client.returncode == 0 and rest[-1] == b"all %d bytes are sent" % len(message), f"printed {rest[-1:]}")
         sends = sum(trace.counts().values())
         require(sends > 10, f"{sends} sends")
-        # Who hangs up in the middle is an error, and no silent half.
+        # A connection closed in the middle is an error, not a silent half answer.
         client = harness.start(
             [harness.example("send_all"), at(listener.getsockname())], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -146,7 +146,7 @@ def echoes_over_unix():
             require(b"listening on unix:" in server.stdout.readline(), "it does not listen")
             code, printed, _ = run("unix_echo", name, "hello \x1b[2J")
             require((code, printed) == (0, "hello \\x1b[2J\n"), f"{code}, {printed!r}")
-            # What is more than the client keeps is no empty answer.
+            # An answer longer than the client's limit is not reported as empty.
             code, printed, complaint = run("unix_echo", name, "x" * 100_000)
             require(code == 1 and not printed and "too much input" in complaint, f"{code}, {len(printed)}, {complaint!r}")
             number = signal.SIGINT if name.startswith("@") else signal.SIGTERM
@@ -170,7 +170,7 @@ def echoes_over_unix():
 
 
 def an_answer_waits_for_a_slow_reader():
-    """More than a pipe holds is printed for a reader that takes nothing at first."""
+    """More output than a pipe holds reaches a reader that takes nothing at first."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "echo.sock")
         message = "\1" * 60_000
@@ -187,7 +187,7 @@ def an_answer_waits_for_a_slow_reader():
 
 
 def echoes_what_the_tutorial_says():
-    """Program 5: the handler that tells what it hears, one request, and its client."""
+    """Program 5: the handler that prints what it receives, one request, and its client."""
     with Server([harness.example("socket_server"), "--echo", "--once", "127.0.0.1:0"]) as server:
         code, printed, _ = run("echo_client", at(server.address))
         require((code, printed) == (0, "Hello!\nI like Tuesdays!\n"), f"{code}, {printed!r}")
@@ -196,7 +196,7 @@ def echoes_what_the_tutorial_says():
         peer = heard[0].removeprefix(b"Got connection from ")
         require(heard[1:] == [b"Received: Hello!", b"Received: I like Tuesdays!",
                               b"Done with connection from " + peer + b": 22 bytes"], f"{heard}")
-    # An answer in two halves is one, and another one is none.
+    # An answer in two halves counts as one answer, and a different one is rejected.
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer(*pieces):
@@ -204,7 +204,7 @@ def echoes_what_the_tutorial_says():
                 require(client.recv(1000) == b"x\x1b", "other words")
                 for piece in pieces:
                     client.sendall(piece)
-                    harness.left_alone(0.1)  # So that each is read alone.
+                    harness.left_alone(0.1)  # So that each is read separately.
 
         for pieces, code, printed in [((b"x", b"\x1b"), 0, "x\\x1b\n"), ((b"y", b"z"), 1, "yz\n"), ((b"x",), 1, "")]:
             thread = threading.Thread(target=answer, args=pieces, daemon=True)
@@ -219,7 +219,7 @@ def typing(*arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE):
 
 
 def ended(client):
-    """The exit code and the complaint of a client that ends by itself."""
+    """Returns the exit code and stderr of a client that exits by itself."""
     try:
         code = client.wait(WAIT_S)
         return code, client.stderr.read().decode()
@@ -231,7 +231,7 @@ def ended(client):
 
 
 def types_into(kind):
-    """What is typed comes back, a line at a time; the end of the input ends what is sent, and the rest still comes."""
+    """What is typed is echoed line by line; the end of the input ends the sending, and the rest still arrives."""
     with Server([harness.example("echo_server"), "127.0.0.1:0"]) as server, tempfile.TemporaryDirectory() as folder:
         if kind in ("file", "/dev/null"):
             path = os.path.join(folder, "typed") if kind == "file" else kind
@@ -271,7 +271,7 @@ def types_into(kind):
 
 
 def prints_as_told():
-    """Line ends, characters that come in halves, what steers a terminal, bytes that are no text."""
+    """Line ends, characters that arrive in halves, terminal control sequences, bytes that are not text."""
     pieces = [b"a\r", b"\nb\rc\n", b"\xe2\x82", b"\xac \xf0\x9f\x98", b"\x80 \x1b[2J\\ \xff\n", b"last\xc3"]
     shown = "a\nb\\rc\n\N{EURO SIGN} \N{GRINNING FACE} \\x1b[2J\\\\ \\xff\nlast\\xc3".encode()
     for flags, expected in ([], shown), (["--raw"], b"".join(pieces)):
@@ -284,7 +284,7 @@ def prints_as_told():
                 client.stdin = None
                 said = b"".join(iter(lambda: peer.recv(100), b""))
                 require(said == b"one\r\ntwo", f"sent {said!r}")
-                # Its half is closed, and it still prints what comes, each piece as soon as it can be shown.
+                # Its write side is closed, and it still prints what it receives, each piece as soon as it can be shown.
                 for piece in pieces:
                     peer.sendall(piece)
                     harness.left_alone(0.05)
@@ -294,7 +294,7 @@ def prints_as_told():
 
 
 def types_no_faster_than_it_is_read():
-    """A server that reads nothing holds up the input, from a pipe and from a file; a stuck stdout holds up the server."""
+    """A server that reads nothing blocks the input, from a pipe or a file; a blocked stdout holds back the server."""
     chunk = bytes(range(256)) * 256
     with tempfile.TemporaryFile() as file:
         for _ in range(CHUNKS):
@@ -312,7 +312,7 @@ def types_no_faster_than_it_is_read():
                         feeder.start()
                     settle = [-1]
                     peak = lambda: private_kib(client.pid)
-                    while settle[-1] != settle[0] or len(settle) < 20:  # Its memory stands still.
+                    while settle[-1] != settle[0] or len(settle) < 20:  # Its memory does not grow.
                         settle = [*settle[-19:], peak()]
                         harness.left_alone(0.02)
                     require(peak() < 4096, f"{peak()} KiB are kept of what nobody reads")
@@ -321,7 +321,7 @@ def types_no_faster_than_it_is_read():
                     while data := peer.recv(1 << 20):
                         got += data
                     require(got == chunk * CHUNKS, f"{kind}: {len(got)} bytes, or others")
-                    # And the other way: nobody takes what it prints.
+                    # And the other way round: nobody reads its output.
                     peer.settimeout(0.5)
                     sent = 0
                     try:
@@ -347,7 +347,7 @@ def feed(client, chunk):
 
 
 def typing_ends():
-    """By a signal, by the server, by nobody there, by a stdout that is closed."""
+    """The client ends on a signal, when the server ends, if nobody listens, and if stdout is closed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(WAIT_S)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -380,7 +380,7 @@ def typing_ends():
 
 
 def private_kib(pid):
-    """Memory that a process has to itself and has written to, without the pages of its program."""
+    """Returns the private dirty memory of a process, without the pages of its program."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rows:
         return sum(int(row.split()[1]) for row in rows if row.startswith(("Private_Dirty:", "Swap:")))
 
@@ -412,8 +412,8 @@ def relays_an_echo():
 
 
 def through(relay, listener, byte_count, before_reading=lambda sent: None, at_each_read=lambda: None):
-    """Sends through the relay what a second socket reads: whole, and in order."""
-    chunk = random.Random(byte_count).randbytes((1 << 20) + 1)  # No multiple of any buffer's size.
+    """Sends data through the relay to a second socket, which must receive all of it, in order."""
+    chunk = random.Random(byte_count).randbytes((1 << 20) + 1)  # Not a multiple of any buffer's size.
     sent, given, taken = [0], hashlib.sha256(), hashlib.sha256()
 
     def offer(sender):
@@ -443,9 +443,9 @@ def through(relay, listener, byte_count, before_reading=lambda sent: None, at_ea
 
 
 def relay_is_bounded():
-    """A peer that does not read holds up its sender, not the relay's memory; and goes on when it reads."""
+    """A peer that does not read holds back its sender in bounded memory; the transfer resumes when it reads."""
     with socket.create_server(("127.0.0.1", 0)) as listener, relay_to(listener.getsockname()) as relay:
-        through(relay, listener, 16 << 20)  # What the loop allocates once, for whatever pair, is there then.
+        through(relay, listener, 16 << 20)  # By then the loop has made its one-time allocations.
         before = private_kib(relay.pid)
         most = taken = 0
 
@@ -454,7 +454,7 @@ def relay_is_bounded():
             most = max(most, private_kib(relay.pid) - before)
 
         def nobody_reads(sent):
-            """Its sender tries all the time: what it has offered stands before the relay."""
+            """Its sender keeps trying: the data waits in front of the relay."""
             nonlocal taken
             end = time.monotonic() + OFFERED_S
             while time.monotonic() < end:
@@ -478,19 +478,19 @@ def relay_passes_failures_on():
         nobody.bind(("127.0.0.1", 0))
         with relay_to(nobody.getsockname()) as relay:
             try:
-                # The reset may come before the connect has returned.
+                # The reset may arrive before the connect has returned.
                 with connect(relay.address) as client:
                     require(client.recv(1) == b"never", "an end in order, though nobody was reached")
             except ConnectionResetError:
                 pass
 
 
-FEW_PORTS = "--few-ports"  # Runs the check alone that needs a network of its own.
-PORTS = (40000, 40001)  # All that outgoing connections may have there.
+FEW_PORTS = "--few-ports"  # Runs only the check that needs its own network namespace.
+PORTS = (40000, 40001)  # All the ports that outgoing connections may use there.
 
 
 def in_a_network_of_few_ports():
-    """This script once more, in a network of its own."""
+    """Runs this script again, in its own network namespace."""
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
     set_up = "ip link set lo up && echo %d %d >/proc/sys/net/ipv4/ip_local_port_range" % PORTS
     command = ["unshare", *as_root, "--net", "sh", "-c", set_up + ' && exec "$0" "$@"']
@@ -501,7 +501,7 @@ def in_a_network_of_few_ports():
 
 
 def without_a_port():
-    """All ports to one server are taken: the relay is told so, resets its client, rests, and goes on once one is free."""
+    """With all ports to one server in use, the relay resets its client, waits, and resumes once a port is free."""
     relay = [harness.example("relay"), "127.0.0.1:20000", "127.0.0.1:20001"]
     with socket.create_server(("127.0.0.1", 20000)) as upstream, Server(relay) as relay:
         holders = [socket.create_connection(upstream.getsockname(), WAIT_S) for _ in PORTS]

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """Random clients against our select servers and against the Python one: per client the same bytes, the same events.
 
-A seed makes a script: up to six clients that connect, send pieces, shut down, close and reset in turns.  The same
-script runs against both servers.  Every third script goes in lockstep (each step is waited for until it is printed,
-so that the order among the clients is held too), every third waits now and then, and every third never.
+A seed determines a script: up to six clients that connect, send pieces, shut down, close and reset in turns.  The same
+script runs against both servers.  One script in three runs in lockstep (each step waits until it is printed, so that
+the order among the clients is checked too), one in three waits occasionally, and one in three never waits.
 
-What is compared, and why no clock can make it fail:
-- The Python server prints what each recv gave: joined, that must be what was sent.
-- Ours prints lines.  Each must be a whole line of what was sent, or a part that ends where a piece ended: our server
-  prints a partial line when it has waited, so on a slow machine any piece may end a printed line; but where the
-  script waited for a partial line to appear, the printed line must end there, and nowhere inside a piece.
-- A reset may overtake what was sent just before: then what is printed may stop early, but not before the last byte
-  that the script has seen printed.
+What is compared, and why timing cannot make it fail:
+- The Python server prints what each recv returned: joined, this must equal what was sent.
+- Ours prints lines.  Each must be a complete line of the input, or a part that ends at the end of a piece: our server
+  prints a partial line after a timeout, so on a slow machine any piece may end a printed line; but if the script
+  waited for a partial line to appear, the printed line must end there, and never inside a piece.
+- A reset may overtake data sent just before it: then the output may stop early, but not before the last byte that the
+  script has seen printed.
 
     compare_with_oracle.py [FIRST_SEED [COUNT]]
 """
@@ -61,7 +61,7 @@ def random_line(rng):
     if kind == 2:
         return rng.choice(TEXTS).encode()
     if kind == 3:
-        # A cut through a character leaves bytes that are no UTF-8.
+        # A cut inside a character leaves invalid UTF-8.
         text = rng.choice(TEXTS).encode()
         return text[: rng.randrange(1, len(text))]
     if kind == 4:
@@ -96,7 +96,7 @@ def make_script(seed):
 
 
 def _one_client(rng):
-    """One client's own steps.  `leave` closes a socket whose end the server has seen already."""
+    """The steps of one client.  `leave` closes a socket whose end the server has already seen."""
     steps = [("connect", None)]
     steps += [("send", random_piece(rng)) for _ in range(rng.choice((0, 1, 2, 3, 5)))]
     way_out = rng.choice(("close", "close", "shutdown", "shutdown", "reset"))
@@ -107,18 +107,18 @@ def _one_client(rng):
 
 
 class Sent:
-    """What one client has sent so far, and what that allows to be printed."""
+    """What one client has sent so far, and which output that allows."""
 
     def __init__(self):
         self.data = b""
         self.ends_of_pieces = set()
-        self.seen = 0  # How much of it was waited for, and so was surely printed.
-        self.flushed = set()  # Where a partial line was waited for: a printed line ends here.
-        self.gone = False  # Its end is under way.
-        self.may_lose = False  # Reset before all was seen.
+        self.seen = 0  # How much of it was waited for, and so was certainly printed.
+        self.flushed = set()  # Where the script waited for a partial line: a printed line ends here.
+        self.gone = False  # Its end has been sent.
+        self.may_lose = False  # Reset before everything was seen.
 
     def step(self, what, data):
-        """Takes one step of the script into account; a wait counts once it is over."""
+        """Records one step of the script; a wait counts once it is over."""
         if what == "send":
             self.data += data
             self.ends_of_pieces.add(len(self.data))
@@ -195,10 +195,10 @@ class Transcript:
 
 
 def reached_by_lines(lines, sent):
-    """How many of the sent bytes these printed lines may stand for: every possible answer, none if they are wrong.
+    """Returns all possible counts of sent bytes that these printed lines may cover; none if the lines are wrong.
 
-    A printed line is a whole line without its end, or a part of one up to the end of a piece.  Where that part is
-    all of a line but its end, the end then prints an empty line.
+    A printed line is a complete line without its end, or a part of one up to the end of a piece.  If that part is
+    all of a line except its end, the end then prints an empty line.
     """
     positions = {0}
     for line in lines:
@@ -208,7 +208,7 @@ def reached_by_lines(lines, sent):
 
 def _after_line(line, begin, sent):
     stop = begin + len(line)
-    # No line goes past a place where the script saw a partial line printed.
+    # No line extends past a point where the script saw a partial line printed.
     passes = any(begin < place < stop for place in sent.flushed)
     if passes or sent.data[begin:stop] != line or b"\n" in line:
         return
@@ -226,7 +226,7 @@ def in_order(events):
 
 
 def problems_of_client(sent, ours, oracle):
-    """What is wrong with one client's two transcripts, given what it sent: an empty list if nothing is."""
+    """Returns what is wrong with one client's two transcripts, given what it sent: an empty list if nothing is."""
     found = [
         f"{name}: events in the order {[event for event, _ in events]}"
         for name, events in (("ours", ours), ("the oracle's", oracle))
@@ -249,7 +249,7 @@ _used_names_lock = threading.Lock()
 
 
 def new_client(server):
-    """A connected client whose name this server has not seen before: else two transcripts would be one."""
+    """Connects a client whose name this server has not seen before: otherwise two transcripts would be merged."""
     while True:
         client = socket.socket()
         client.bind(("127.0.0.1", 0))
@@ -267,7 +267,7 @@ def new_client(server):
 
 
 def run_script(steps, server, transcript):
-    """Runs the script against one server, until it has printed all; returns the clients' names by index."""
+    """Runs the script against one server until it has printed everything; returns the clients' names by index."""
     sent, sockets, names = {}, {}, {}
     try:
         for what, index, data in steps:
@@ -294,7 +294,7 @@ def run_script(steps, server, transcript):
 
 
 def wait_for_client(server, transcript, name, sent):
-    """Until the server has printed all that this client did so far."""
+    """Waits until the server has printed everything that this client has done so far."""
 
     def complete():
         require(not transcript.wrong, transcript.wrong)
@@ -315,7 +315,7 @@ def wait_for_client(server, transcript, name, sent):
 
 
 def check_seed(seed, ours, oracle):
-    """Runs one seed against both; the problems found, and what both printed (for the checks of the check)."""
+    """Runs one seed against both; returns the problems found, and both outputs (to check the check itself)."""
     mode, steps = make_script(seed)
     sent = plan(steps)
     found = {}
@@ -335,7 +335,7 @@ def check_seed(seed, ours, oracle):
 
 
 def wrong_versions(sent, events):
-    """Wrong versions of one client's right transcript, each of which the comparison must refuse."""
+    """Returns wrong versions of one client's right transcript, each of which the comparison must reject."""
     connection, *lines, disconnected = events
     yield "no connection", [*lines, disconnected]
     yield "no end", [connection, *lines]
@@ -362,7 +362,7 @@ def wrong_versions(sent, events):
 
 
 def refuse_wrong_transcripts(sent, found):
-    """Spoils every client's right transcript in several ways; returns how many wrong ones were refused."""
+    """Corrupts every client's right transcript in several ways; returns how many wrong ones were rejected."""
     refused = 0
     for index, client in sent.items():
         ours, oracle = found["ours"][index], found["oracle"][index]
@@ -387,7 +387,7 @@ def one_client(*pieces, wait_after=(), way_out="close"):
 
 
 def verdict(sent, *lines):
-    """Whether our server may print these lines (as text, as it prints them) for what was sent."""
+    """Returns whether our server may print these lines (as text, as printed) for what was sent."""
     name = "127.0.0.1:9"
     ours, oracle = Transcript(parse_ours), Transcript(parse_oracle)
     for line in (f"Got connection from {name}", *(f"{name}: {line}" for line in lines), f"{name} disconnected"):
@@ -398,7 +398,7 @@ def verdict(sent, *lines):
 
 
 def check_verdicts():
-    """The comparison, by hand-written transcripts: right ones pass, wrong ones do not."""
+    """Checks the comparison with hand-written transcripts: right ones pass, wrong ones do not."""
     whole = one_client(b"one\r\ntwo\n\nthree")
     parts = one_client(b"ab", b"cd\nef", b"\r", b"\n")
     seen = one_client(b"ab", b"cd\n", wait_after=(0,))
@@ -462,7 +462,7 @@ def main():
 
 
 def compare(checks, name, seeds):
-    """One of our servers against the oracle, and what it is like afterwards."""
+    """Compares one of our servers with the oracle, and checks its state afterwards."""
     our_transcript, oracle_transcript = Transcript(parse_ours), Transcript(parse_oracle)
     our_argv = [harness.example(name), "127.0.0.1:0"]
     oracle_argv = [sys.executable, f"{harness.HERE}/oracle_select_server.py", "127.0.0.1:0"]
@@ -481,7 +481,7 @@ def compare(checks, name, seeds):
 
 
 def nothing_else(server, transcript):
-    """Judges the whole output once more, now that no more can come."""
+    """Checks the whole output again, now that no more can arrive."""
     require(not transcript.wrong, transcript.wrong)
     require(set(transcript.by_client) == _used_names.get(server.address, set()), "other clients than there were")
     for name, events in transcript.by_client.items():

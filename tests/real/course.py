@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What examples/README.md has a person try, tried: telnet and netcat in a real terminal (tmux), curl, and our own client.
+"""Tries what examples/README.md suggests: telnet and netcat in a real terminal (tmux), curl, and our own client.
 
     python3 tests/real/course.py
 
@@ -21,15 +21,15 @@ from harness import Checks, Server, require
 
 LIMIT_S = 200
 ANY_PORT = "127.0.0.1:0"
-CONTROL_KEYS = 6  # Where the terminal's attributes list its special keys.
+CONTROL_KEYS = 6  # The index of the special keys in the terminal's attributes.
 ESCAPE = b"\x1d"
-# tmux discards what it has not read yet when a terminal's last process ends: so a program's last words may be lost.
+# tmux discards unread output when a terminal's last process exits, so a program's last output may be lost.
 KEEPS_THE_TERMINAL = ("sh", "-c", '"$@"; exec cat', "sh")
 SELECT_SERVERS = ("select_server", "select_server_register", "select_server_mio")
 
 
 class Terminals:
-    """A tmux of our own, which ends with this process; each window is a telnet."""
+    """Our own tmux, which ends with this process; each window runs a telnet."""
 
     def __init__(self):
         self._folder = tempfile.TemporaryDirectory(prefix="tmux-")
@@ -93,7 +93,7 @@ class Window:
             time.sleep(harness.POLL_S)
 
     def wait_until_talking(self):
-        """Until telnet has set its terminal for talking: what is typed before may be thrown away by the change."""
+        """Waits until telnet has set its terminal mode: that may discard what was typed before."""
         path = self.terminals.run("display-message", "-p", "-t", self.name, "#{pane_tty}").strip()
         terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
         try:
@@ -115,7 +115,7 @@ class Window:
         self.keys("Enter")
 
     def part(self, text):
-        """Sends it as it is, without the end of a line."""
+        """Sends it unchanged, without a line end."""
         self.type(text)
         self.keys("C-d")
 
@@ -127,7 +127,7 @@ class Window:
 
 
 def names_of(server, count):
-    """The clients as the server prints them, in the order in which they came."""
+    """Returns the clients as the server prints them, in the order in which they connected."""
     got = re.compile(rb"Got connection from (\S+)")
     found = lambda: [match.group(1).decode() for match in map(got.fullmatch, server.lines) if match]
     server.wait(lambda: len(found()) >= count, f"{count} connections")
@@ -165,7 +165,7 @@ def select_server(terminals, name):
 
 
 def who_is_there_at_the_end(name):
-    """Whoever is still there when the server ends is told of, and sees an orderly end."""
+    """Clients still connected when the server exits are reported, and see an orderly close."""
     with Server([harness.example(name), ANY_PORT]) as server:
         client = harness.connect(server.address)
         client.sendall(b"half a line")
@@ -176,7 +176,7 @@ def who_is_there_at_the_end(name):
 
 
 def half_a_line(terminals, name):
-    """By both clients; it appears after a moment, and so does the rest."""
+    """Half a line from both clients appears after a moment, and so does the rest."""
     with Server([harness.example(name), ANY_PORT]) as server:
         for open_window in (terminals.telnet, terminals.netcat):
             window = open_window(server)
@@ -190,7 +190,7 @@ def half_a_line(terminals, name):
 
 
 def pieces(terminals):
-    """What the logger prints are pieces, as they are sent."""
+    """The logger prints pieces, as they are sent."""
     with Server([harness.example("simple_logger"), ANY_PORT]) as server:
         for open_window, end in ((terminals.telnet, "\\r\\n"), (terminals.netcat, "\\n")):
             window = open_window(server)
@@ -211,7 +211,7 @@ def lines(terminals):
             window = open_window(server)
             window.part("half a li")
             with harness.connect(server.address) as other:
-                # What this one sends later is printed earlier.
+                # This one sends later but is printed earlier.
                 other.sendall(b"from another\n")
                 server.wait_for_line(rb".*from another.*")
             require(not server.count(rb".*half.*"), f"printed {server.lines}")
@@ -227,7 +227,7 @@ def ask_http(window, *head):
 
 
 def http(terminals):
-    """A person is the browser."""
+    """A person types the requests of a browser."""
     with Server([harness.example("http_server"), ANY_PORT]) as server:
         window = terminals.telnet(server)
         for count in (1, 2):
@@ -257,7 +257,7 @@ SERVICE_GRACE_S = 20
 
 
 def service(terminals):
-    """SIGUSR2, and what becomes of the telnets that are there: one asks once more, and one does not."""
+    """SIGUSR2 with connected telnets: one sends another line, and one does not."""
     with Server([harness.example("service"), "tcp:" + ANY_PORT]) as server, ExitStack() as stack:
         stack.callback(end_children, server.pid)
         asks, is_silent = terminals.telnet(server), terminals.telnet(server)
@@ -287,7 +287,7 @@ def service(terminals):
 
 
 def end_children(pid):
-    """Ends what this process has started: once that is ready, nobody else would."""
+    """Ends the processes started by this one, which nobody else would end once they are ready."""
     for folder in glob.glob(f"/proc/{pid}/task/*/children"):
         with open(folder, encoding="ascii") as file:
             for child in file.read().split():
@@ -300,7 +300,7 @@ def end_number(pid):
 
 
 def another_process(terminals, server):
-    """A telnet to the new process, and the number of that: as a person does, calls again until there is another one."""
+    """Returns a telnet to the new process, and its process id: like a person, connects again until the id changes."""
     deadline = time.monotonic() + harness.WAIT_S
     while True:
         window = terminals.telnet(server)
@@ -329,7 +329,7 @@ def chat(terminals):
         ann.wait_for("* bob has joined")
         ann.line("good evening")
         bob.wait_for("ann: good evening")
-        # An escape sequence that would clear the screen, as a person types one.
+        # An escape sequence that would clear the screen, typed as a person would.
         bob.type("look ")
         bob.keys("C-v", "Escape")
         bob.line("[2J here")
@@ -360,7 +360,7 @@ def echo(terminals):
         window = terminals.telnet(server)
         window.line("there and back")
         deadline = time.monotonic() + harness.WAIT_S
-        while window.shown().count("there and back") < 2:  # What was typed, and what came.
+        while window.shown().count("there and back") < 2:  # What was typed, and what was received.
             require(time.monotonic() < deadline, f"no echo: {window.shown()}")
             time.sleep(harness.POLL_S)
         window.quit()
@@ -398,7 +398,7 @@ def peek_with_curl():
 
 
 def thanked(way):
-    """The tutorial's smallest server, in each of its ways, and our client: one request, and the server ends."""
+    """The tutorial's smallest server, in each of its modes, with our client: one request, and the server exits."""
     with Server([harness.example("socket_server"), *way, "--once", ANY_PORT]) as server:
         command = [harness.example("greeting_client"), "%s:%d" % server.address]
         done = subprocess.run(command, capture_output=True, timeout=harness.WAIT_S, check=False)
@@ -410,7 +410,7 @@ def thanked(way):
 def main():
     checks = Checks(LIMIT_S)
     with Terminals() as terminals:
-        # What takes its time; the rest is done meanwhile.
+        # The slow checks; the rest runs meanwhile.
         checks.begin("http_server, telnet as the browser", http, terminals)
         checks.begin("service, telnets and SIGUSR2", service, terminals)
         for name in SELECT_SERVERS:

@@ -37,7 +37,7 @@ def every_length_comes_back():
         with client_of(server) as client:
             for length in (0, 1, 1471, 1472, 1473, 9000, 65_506, 65_507):
                 echoes(client, os.urandom(length))
-            # They are answered one by one, each to who sent it.
+            # They are answered one by one, each to its sender.
             with client_of(server) as other:
                 for number in range(100):
                     echoes(client, b"%d" % number)
@@ -83,7 +83,7 @@ def a_flood_is_outlived():
                     echoes(client, b"who gets through?")
                     break
                 except socket.timeout:
-                    pass  # It may have found the queue of the server full.
+                    pass  # It may have found the server's queue full.
             else:
                 require(False, "nobody gets through")
         peak_mib = server.memory_peak_mib()
@@ -196,7 +196,7 @@ def unix_lines_are_collected():
 
 
 def a_receive_that_goes_on_failing_is_tried_now_and_then():
-    """Of UDP and of Unix sockets; what has arrived comes when the kernel has memory again."""
+    """On UDP and Unix sockets; datagrams that have arrived are delivered once the kernel has memory again."""
     with udp_echo() as server:
         with client_of(server) as client:
             echoes(client, b"before")
@@ -225,7 +225,7 @@ def a_receive_that_goes_on_failing_is_tried_now_and_then():
 
 
 def lines_that_nobody_takes_are_counted():
-    """A collector that reads nothing, one that begins late, and one that goes away: no line is lost in silence."""
+    """A collector that reads nothing, one that starts late, and one that exits: no line is lost silently."""
     lines = [f"line {number}" for number in range(500)]
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "collector")
@@ -242,7 +242,7 @@ def lines_that_nobody_takes_are_counted():
             said = b"%d of 500 lines were not sent" % (500 - arrived)
             require(arrived < 500, "the system takes them all: that shows nothing")
             require(sender.returncode == 1 and said in sender.stderr, f"{arrived} arrived, it says {sender.stderr!r}")
-            # The queue is full before anybody reads, and empty at the end.
+            # The queue is full before the collector reads, and empty at the end.
             late = harness.start(argv, stderr=subprocess.PIPE)
             collector.settimeout(WAIT_S)
             heard = [collector.recv(1000).decode() for _ in lines]

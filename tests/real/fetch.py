@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The program that fetches (`cargo build --package fetch`), against Python's http.server, nginx and a server that answers as it is told; what it gets is
-compared with what `curl` and Python's urllib get."""
+"""The program that fetches (`cargo build --package fetch`), against Python's http.server, nginx and a
+scripted server; its results are compared with those of `curl` and Python's urllib."""
 
 import array
 import contextlib
@@ -42,7 +42,7 @@ LINKS = ["one.html", "/two?x=1&y=2#z", "//other.example/three", "mailto:a@b.exam
 
 
 def run(*arguments, first_to_fail=None, **options):
-    """Runs it to its end: its exit code, what it gave, what it complained of."""
+    """Runs it until it exits, and returns its exit code, stdout and stderr."""
     argv = [harness.package("fetch"), *arguments]
     if first_to_fail:
         argv = harness.starting_fails(argv, first_to_fail)
@@ -64,7 +64,7 @@ def fails(pattern, *arguments, partial=None, first_to_fail=None):
 
 
 def same_as_others(url, ca=None):
-    """What curl and urllib get, we get; on stdout and in a file."""
+    """We get what curl and urllib get, on stdout and in a file."""
     trusting = ["--cacert", ca] if ca else []
     curl = subprocess.run(["curl", "--silent", "--fail", "--location", "--noproxy", "*", *trusting, url], capture_output=True,
                           timeout=WAIT_S, check=True).stdout
@@ -97,28 +97,28 @@ def site():
         for name, content in {"big.bin": BIG, "empty": b"", "sub/page.html": PAGE, "two words": b"2"}.items():
             with open(os.path.join(folder, name), "wb") as file:
                 file.write(content)
-        # The workers of nginx are nobody in particular.
+        # nginx's workers run as an unprivileged user.
         os.chmod(folder, 0o755)
         yield folder
 
 
 @contextlib.contextmanager
 def python_server(folder, files=None):
-    """With the files of a certificate it speaks TLS: each connection in the thread that serves it, and in no other."""
+    """With certificate files it uses TLS: each connection only in the thread that serves it."""
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
     handler = functools.partial(Handler, directory=folder)
     with (over_tls(files) if files else http.server.ThreadingHTTPServer)(("127.0.0.1", 0), handler) as server:
-        server.handle_error = lambda *_: None  # Who has read enough hangs up.
+        server.handle_error = lambda *_: None  # A client that has read enough closes the connection.
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"{'https' if files else 'http'}://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
 
 def over_tls(files):
-    """A class of servers that show this certificate, and say the end of what they send."""
+    """Returns a class of servers that present this certificate and send close_notify."""
     context = server_context(files)
 
     class Server(http.server.ThreadingHTTPServer):
@@ -126,7 +126,7 @@ def over_tls(files):
             request.settimeout(WAIT_S)
             with context.wrap_socket(request, server_side=True) as connection:
                 super().finish_request(connection, client_address)
-                with contextlib.suppress(OSError):  # Some do not wait for it.
+                with contextlib.suppress(OSError):  # Some clients do not wait for it.
                     connection.unwrap()
 
     return Server
@@ -179,8 +179,8 @@ def nginx(folder, files=None):
 
 
 class Scripted(socketserver.ThreadingTCPServer):
-    """Answers each path as it is told: with bytes, or by a function that is given the connection and the server. With the
-    files of a certificate it speaks TLS, and says no end of its own.
+    """Answers each path as scripted: with bytes, or by a function that is given the connection and the server. With
+    certificate files it uses TLS, and does not send close_notify by itself.
     """
 
     daemon_threads = True
@@ -196,7 +196,7 @@ class Scripted(socketserver.ThreadingTCPServer):
 
     def finish_request(self, request, client_address):
         request.settimeout(WAIT_S)
-        with contextlib.suppress(OSError):  # A client that does not trust it leaves, and one of the other kind too.
+        with contextlib.suppress(OSError):  # Clients that do not trust it leave, as do those without TLS.
             self.answer(self.context.wrap_socket(request, server_side=True) if self.context else request)
 
     def answer(self, request):
@@ -240,16 +240,16 @@ CHUNKED_BODY = b"Wikipedia in\r\n\r\nchunks."
 
 
 def in_pieces(data, cuts):
-    """Sends the pieces as segments of their own: each only when the kernel of the other side has the one before."""
+    """Sends each piece as a separate segment, only once the other side's kernel has the previous one."""
 
     def send(connection, _):
         for start, end in zip([0, *cuts], [*cuts, len(data)]):
             connection.sendall(data[start:end])
             deadline = time.monotonic() + WAIT_S
-            # SIOCOUTQ: what was not acknowledged yet.
+            # SIOCOUTQ: unacknowledged bytes.
             while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0]:
                 if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                    return  # It has enough of it.
+                    return  # It has read enough.
                 require(time.monotonic() < deadline, "not acknowledged")
                 time.sleep(0.0002)
 
@@ -310,7 +310,7 @@ def fetches_over_tls(server):
 
 
 def speaks_no_tls():
-    """The URL of a server that answers one client, whatever it says, in the clear."""
+    """Returns the URL of a server that answers one client in plain text, whatever it sends."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer():
@@ -323,7 +323,7 @@ def speaks_no_tls():
 
 
 def what_is_cut_off_over_tls():
-    """A page of unknown length needs close_notify; one whose length is known is whole without; and half of it never is."""
+    """A page of unknown length needs close_notify; one of known length is complete without it; half of it never is."""
     def said(connection, _):
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nwhole")
         connection.unwrap()
@@ -333,7 +333,7 @@ def what_is_cut_off_over_tls():
         connection.unwrap()
 
     def cut(data):
-        """Its end of the stream, and no close_notify before it."""
+        """Ends the stream without a close_notify."""
         def send(connection, _):
             connection.sendall(data)
             socket.socket.shutdown(connection, socket.SHUT_WR)
@@ -376,7 +376,7 @@ def reads_files():
 
 
 def links_wait_for_a_slow_reader():
-    """More than a pipe holds goes to a reader that takes nothing at first; and a signal ends the wait for one that never does."""
+    """More output than a pipe holds reaches a late reader, and a signal ends the wait for one that never reads."""
     page = b"".join(b"<a href=/%d/%s>x</a>\n" % (number, b"x" * 50) for number in range(20_000))
     with Scripted({"/page": with_length(page)}) as server:
         argv = [harness.package("fetch"), "--links", f"{server.url}/page"]
@@ -402,7 +402,7 @@ def links_wait_for_a_slow_reader():
 
 
 def pipe_holds(pipe):
-    """How many bytes wait in it."""
+    """Returns how many bytes are in the pipe."""
     count = array.array("i", [0])
     fcntl.ioctl(pipe, termios.FIONREAD, count)
     return count[0]
@@ -416,7 +416,7 @@ def finds_links():
         code, got, complaint = run("--links", page)
         require((code, complaint) == (0, ""), f"{code}, {complaint!r}")
         require(got.decode().splitlines() == expected, f"{got.decode().splitlines()} instead of {expected}")
-        # Its links and its file at once; and of a file.
+        # Its links and its file at once; and those of a local file.
         path = os.path.join(folder, "saved.html")
         require(run("--links", page, path)[1] == got, "others with a file")
         with open(path, "rb") as file:
@@ -431,7 +431,7 @@ def finds_links():
 
 
 def finds_a_link_by_its_text():
-    """As the tutorial's pattern does, and where that does not: other words beside it, tags in it, entities."""
+    """Like the tutorial's pattern, and also where that fails: other words beside it, tags in it, entities."""
     page = b"""<a href="/doc/">Documentation</a> <a href=other>Documents</a>
     <A class=x HREF='more'>all the <b>docu</b>menta&#116;ion\n there is</A> Documentation"""
     with Scripted({"/": with_length(page)}) as server, tempfile.TemporaryDirectory() as folder:
@@ -445,7 +445,7 @@ def finds_a_link_by_its_text():
 
 
 def retrieves():
-    """Without a name: a file of the system's choice, which stays, and the headers, as urllib gives both."""
+    """Without a name: a temporary file, which is kept, and the headers, as urllib returns both."""
     with tempfile.TemporaryDirectory() as folder, Scripted({
         "/": with_length(BIG, "X-Odd: a\u202eb", "Content-Type: text/html"),
         "/moved": redirect_to("/"),
@@ -465,7 +465,7 @@ def retrieves():
             require([value for _, value in message.items()][1:] == ["text/html", str(len(BIG))], f"{message}")
             os.unlink(theirs)
             os.unlink(name)
-        # What is not whole is gone, and so is what nobody was told of.
+        # Incomplete files are removed, and so are files whose name could not be printed.
         require(run("--retrieve", f"{server.url}/short", **options)[0] == 1, "half is the whole")
         client = harness.start([harness.package("fetch"), "--retrieve", f"{server.url}/"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, **options)
@@ -480,7 +480,7 @@ def retrieves():
 
 
 def authenticates():
-    """Basic, to the server that was named, as urllib does; and to no other one that it leads to."""
+    """Sends Basic credentials to the named server, as urllib does, and to none that it redirects to."""
 
     def guarded(connection, server):
         words = server.requests[-1].split(b"\r\n")
@@ -509,7 +509,7 @@ def authenticates():
             fails("the server says 401 Unauthorized", "--user=me:pass", f"{server.url}/", partial=b"")
             fails("the server says 401 Unauthorized", f"{server.url}/", partial=b"")
             require(not said(other), "the other server was asked")
-            # Another port is another server; and what that leads back to is asked without.
+            # Another port is another server; a redirect back from it is requested without credentials.
             gives(b"public", "--user=me:pass:word", f"{server.url}/away")
             fails("the server says 401 Unauthorized", "--user=me:pass:word", f"{server.url}/there", partial=b"")
             require(said(other) == [False, False], "the other server was told who asks")
@@ -539,7 +539,7 @@ def dribbles():
 
 
 def bodies():
-    """What ends where, and what is no end."""
+    """Where bodies end, and where they do not."""
     good = {
         "/continue": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + with_length(b"late"), b"late"),
         "/surplus": (with_length(b"body", length=2), b"bo"),
@@ -584,7 +584,7 @@ def bodies():
 
 
 def takes_what_others_take():
-    """Heads that are not quite right, and that are nevertheless sent and taken."""
+    """Heads that are slightly wrong, but are sent and accepted in practice."""
     body = b"\r\n\r\nbody"
     moved = b"HTTP/1.1 302 Moved\r\nContent-Length: 0\r\nLocation"
     answers = {
@@ -606,7 +606,7 @@ def takes_what_others_take():
         "/end": with_length(b"end"),
         "/trailer": CHUNKED_HEAD + b"4 \r\nbody\r\n0\r\nno colon\r\nX : y\r\n z\r\n\r\n",
     }
-    # Those that curl or urllib does not take, or takes only half: more than 100 fields, and what such a field says of the body.
+    # Those that curl or urllib rejects or takes only in part: over 100 fields, and what such a field says of the body.
     alone = {"/folded-length": b"body", "/folded-coding": b"body", "/folded-location": b"end", "/blank-coding": b"body",
              "/blank-location": b"end", "/identity-length": b"body", "/fields": b"body", "/trailer": b"body"}
     with Scripted(answers) as server:
@@ -622,7 +622,7 @@ def takes_what_others_take():
 
 
 def many_small_heads():
-    """Their number costs no more than that: 100,000 of them, where each had all that was there looked at."""
+    """The cost is linear in their number: 100,000 of them, none of which may cause a rescan of the whole input."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     with Scripted({"/": b"HTTP/1.1 103 E\r\n\r\n" * 100_000 + with_length(b"late")}) as server:
         gives(b"late", f"{server.url}/")
@@ -632,7 +632,7 @@ def many_small_heads():
 
 
 def links_are_followed_to_where_nothing_is():
-    """What a link leads to is written, and the link stays, whether there was something or not."""
+    """The target of a link is written, and the link stays, whether or not the target existed."""
     with Scripted({"/": with_length(b"new"), "/no": b"HTTP/1.1 404 None\r\n\r\n"}) as server, tempfile.TemporaryDirectory() as folder:
         os.mkdir(os.path.join(folder, "sub"))
         paths = {name: os.path.join(folder, name) for name in ("there", "dangling", "twice", "absolute", "nowhere", "loop")}
@@ -657,7 +657,7 @@ def links_are_followed_to_where_nothing_is():
         require(sorted(os.listdir(os.path.join(folder, "sub"))) == ["far", "new", "old"], "left over")
 
 
-# Where the size of a chunk should be there is none; or the body ends before its last chunk.
+# A chunk size is missing, or the body ends before its last chunk.
 NO_SIZES = [b"\r\n", b"\n", b";x\r\n", b" \r\n", b"\t\r\n", b" 0\r\n", b"+0\r\n", b"-0\r\n", b"+5\r\n", b"-5\r\n", b"0x0\r\n",
             b"0x5\r\n", b"0" * 17 + b"\r\n", b"f" * 17 + b"\r\n", b"1" + b"0" * 16 + b"\r\n", b"0;" + b"x" * 2000 + b"\r\n", b"g\r\n",
             b"0h\r\n", b"0 0\r\n", b"0\0\r\n", b"0;x\n\r\n", b"0;\0\r\n", b"0\n", b"0\r\r\n", b"\xef\xbc\x90\r\n"]
@@ -666,7 +666,7 @@ CUT = [b"", b"0", b"0\r", b"0\r\n", b"0\r\n\r", b"0\r\nX: y", b"0\r\nX: y\r\n", 
 
 
 def a_cut_body_is_no_whole_one():
-    """An error, and no file, whether it begins with that or it comes behind a chunk, in one piece or cut."""
+    """An error, and no file, whether at the beginning or after a chunk, in one piece or several."""
     answers, complaints = {}, {}
     for rest, complaint in [*((rest + b"\r\n", "the size of a chunk is malformed") for rest in NO_SIZES),
                             *((rest, r"the server hung up in the middle, after \d+ bytes") for rest in CUT)]:
@@ -761,7 +761,7 @@ def refusals():
 
 
 def no_threads():
-    """The first thread is the one that writes, the second one looks the name up."""
+    """The first thread is for writing, the second one for the name lookup."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "x")
         fails(r"cannot start a thread: .*", "http://localhost:1/", path, first_to_fail=1)
@@ -797,7 +797,7 @@ def wait_until(condition, what):
 
 
 def a_reader_that_stops():
-    """Nobody takes what it prints: the server is held back, memory is bounded, and the deadline and SIGINT count."""
+    """Nobody reads its output: the server is held back, memory is bounded, and the deadline and SIGINT still work."""
     sent = [0]
 
     def offer(connection, server):
@@ -843,13 +843,13 @@ def a_reader_that_leaves():
 
 
 def on_a_terminal(*arguments):
-    """What it writes to a terminal that is its stderr, and its exit code."""
+    """Returns what it writes to a terminal as its stderr, and its exit code."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     client = harness.start([harness.package("fetch"), *arguments], stdout=subprocess.DEVNULL, stderr=child)
     os.close(child)
     shown = b""
-    with contextlib.suppress(OSError):  # EIO: the other side is closed.
+    with contextlib.suppress(OSError):  # EIO: the other end is closed.
         while data := os.read(parent, 65536):
             shown += data
     os.close(parent)
@@ -869,11 +869,11 @@ def shows_progress():
         code, shown = on_a_terminal(f"{server.url}/", path)
         amounts = set(re.findall(r"([\d.]+ \wiB) of 1\.00 MiB", shown))
         require(code == 0 and len(amounts) >= 3 and "\N{FULL BLOCK}" in shown, f"{code}, {shown[-300:]!r}")
-        # The bar is gone at the end, and where it ends early the complaint stands alone.
+        # The bar is erased at the end, and after an error only the message remains.
         require(shown.endswith("\x1b[2K"), f"{shown[-60:]!r} is left")
         code, shown = on_a_terminal(f"{server.url}/short", path)
         require(code == 1 and shown.split("\x1b[2K")[-1].strip() == "the server hung up in the middle, after 4 bytes", f"{shown!r}")
-        # None where nothing is saved, and none where stderr is no terminal (`run` everywhere here).
+        # No bar if nothing is saved, or if stderr is not a terminal (as everywhere with `run`).
         code, shown = on_a_terminal(f"{server.url}/")
         require((code, shown) == (0, ""), f"{code}, {shown!r}")
         require(run(f"{server.url}/", path)[2] == "", "a bar without a terminal")

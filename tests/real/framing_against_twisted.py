@@ -1,24 +1,24 @@
-"""The framing adapters against Twisted's, on random inputs cut at random: the same frames, the same ends.
+"""The framing adapters against Twisted's, on random inputs cut at random: with the same frames and the same ends.
 
     python3 tests/real/framing_against_twisted.py [INPUTS [SEED]]
 
-after `cargo build --package framing_driver`; 10,000 inputs for lines and as many for other frames unless told otherwise.  Runs under a Python that has Twisted
-(`pip install twisted`, in a virtual environment).
+after `cargo build --package framing_driver`; by default 10,000 inputs for lines and as many for other frames.  Run it
+with a Python that has Twisted (`pip install twisted`, in a virtual environment).
 
 Both are given the same pieces: ours through a real loop and a real socket each, Twisted's through its test transport.
-Compared are the frames, in order; whether it ended in an error; and, where it did not and Twisted keeps it in one
-place, what was left over.  Differences that are meant, and how they are allowed for:
+The check compares the frames, in order; whether there was an error; and, if there was none and Twisted keeps it in one
+place, the unconsumed rest.  Intended differences, and how they are handled:
 
-- Twisted's LineReceiver knows one delimiter, CRLF unless told otherwise.  Ours takes CRLF and LF alike by default, and
-  people type either; here it is told to take CRLF alone, or LF alone as Twisted's is.
-- Twisted hands `lineLengthExceeded` all that it has read, so its argument depends on how the bytes were cut; our
-  `line_too_long` is handed none.  Compared is that it came, and after which lines.
-- An Int32StringReceiver's `lengthLimitExceeded` and our `framing_error` come from the prefix alone, in both; the default
-  maximum of Twisted is 99,999 for all of them, ours is named.
-- A netstring whose length is over the maximum is an error for us with the first digit that makes it so.  Twisted waits
-  for the colon, unless there are more digits than any allowed length has.  So where the input ends before that colon,
-  ours has ended in an error and Twisted's has not: it is given the colon, and must then agree.
-- Twisted's netstrings tell all errors alike; ours are compared as errors, whichever they are.
+- Twisted's LineReceiver has one delimiter, CRLF by default.  Ours accepts both CRLF and LF by default, since people
+  type either; here it is set to accept CRLF alone, or LF alone, as Twisted's is.
+- Twisted passes `lineLengthExceeded` everything that it has read, so its argument depends on how the bytes were cut;
+  our `line_too_long` gets no data.  The check compares that it was called, and after which lines.
+- An Int32StringReceiver's `lengthLimitExceeded` and our `framing_error` depend on the prefix alone, in both; Twisted's
+  default maximum is 99,999 for all of them, ours is given explicitly.
+- A netstring longer than the maximum is an error for us at the first digit that exceeds it.  Twisted waits for the
+  colon, unless there are more digits than any allowed length has.  So if the input ends before that colon, ours has
+  failed and Twisted's has not: it is then given the colon, and must agree.
+- Twisted's netstrings do not distinguish errors; ours are compared only as errors, whichever they are.
 """
 
 import random
@@ -39,7 +39,7 @@ INT_LETTERS = [b"\0\0\0", b"\0", b"\1", b"\2", b"\5", b"abc", b"\xff", b"\0\0\0\
 
 
 class Noting:
-    """What all receivers note."""
+    """What all receivers record."""
 
     def __init__(self):
         self.callbacks = []
@@ -99,7 +99,7 @@ FRAMES = tuple(framing for framing in RECEIVERS if framing not in LINES)
 def random_case(dice, framings):
     framing = dice.choice(framings)
     letters = RECEIVERS[framing][1]
-    # An 8-bit length has no maximum but its own.
+    # An 8-bit length has no other maximum.
     bytes_max = 255 if framing == "int8" else dice.choice([3, 12, 13, 40])
     data = b"".join(dice.choice(letters) for _ in range(dice.randrange(1, 30)))
     longest = dice.choice([1, 3, 20, 1000])
@@ -112,7 +112,7 @@ def random_case(dice, framings):
 
 
 def twisted_outcome(framing, bytes_max, pieces):
-    """(frames, whether it ended in an error, what is left or None, the receiver)."""
+    """Returns (frames, whether it ended in an error, the rest or None, the receiver)."""
     receiver = RECEIVERS[framing][0]()
     receiver.MAX_LENGTH = bytes_max
     transport = StringTransport()

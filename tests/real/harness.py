@@ -1,7 +1,7 @@
-"""What the real-client checks share: servers started and ended, printed lines awaited, results counted.
+"""Shared by the real-client checks: starting and ending servers, waiting for printed lines, counting results.
 
-Linux and the Python standard library only.  Nothing here waits blindly: every wait is for something that can be
-seen (a printed line, a row of /proc), and every wait has a deadline.  The one exception says so: `left_alone`.
+Linux and the Python standard library only.  Nothing here sleeps blindly: every wait is for something
+observable (a printed line, a row of /proc), and has a deadline.  The one exception is `left_alone`.
 """
 
 import atexit
@@ -21,15 +21,15 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECT = os.path.dirname(os.path.dirname(HERE))
 
-WAIT_S = 10.0  # How long anything may take that should happen at once, on a busy machine too.
-POLL_S = 0.005  # How often a condition is looked at that nobody can notify us of.
+WAIT_S = 10.0  # How long anything that should happen at once may take, even on a busy machine.
+POLL_S = 0.005  # How often conditions without a notification are polled.
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
-_running = []  # Every process started here and not ended yet, so that none outlives the check.
+_running = []  # Every running process started here, so that none outlives the check.
 
 
 class Failed(Exception):
-    """A check did not find what it must find."""
+    """A check did not find what it expects."""
 
 
 def require(condition, what):
@@ -38,7 +38,7 @@ def require(condition, what):
 
 
 def built(path, command):
-    """The path of a binary below the target folder's `debug`, as this command leaves it."""
+    """Returns the path of a binary below the target folder's `debug`, where this command puts it."""
     path = os.path.join(PROJECT, os.environ.get("CARGO_TARGET_DIR", "target"), "debug", path)
     if not os.access(path, os.X_OK):
         sys.exit(f"{path} is missing: run `{command}` first")
@@ -50,12 +50,12 @@ def example(name):
 
 
 def outsider(name):
-    """The same of the programs of `tests/outsider`."""
+    """The same for the programs of `tests/outsider`."""
     return built(os.path.join("examples", name), "cargo build --package outsider --examples")
 
 
 def package(name):
-    """The same of a package that is one program."""
+    """The same for a package with one program."""
     return built(name, f"cargo build --package {name}")
 
 
@@ -63,8 +63,8 @@ def package(name):
 
 
 def limit_time(limit_s):
-    """Ends this process, and with it what it has started, after so long at the latest, and on SIGTERM."""
-    # A parent may have ignored SIGINT (a shell does so for what it starts in the background), and ignored signals are
+    """Ends this process and the processes it started, after this time at the latest, and on SIGTERM."""
+    # A parent may have ignored SIGINT (a shell does so for background jobs), and ignored signals are
     # inherited: the servers started here must see the system's default.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
@@ -72,15 +72,15 @@ def limit_time(limit_s):
     signal.alarm(limit_s)
 
 
-_floor = threading.Lock()  # Held by the one check that does something, or judges how long something takes.
+_floor = threading.Lock()  # Held by the check that is running, or is measuring how long something takes.
 _mine = threading.local()
 
 
 @contextlib.contextmanager
 def others_meanwhile():
-    """Lets checks go on that have begun, or are to begin: around what takes its time and uses no CPU.
+    """Lets other checks run meanwhile: for code that takes long but uses no CPU.
 
-    Within it nothing may be bounded from above that others' work makes longer.
+    Within it nothing may have an upper bound that the work of others could exceed.
     """
     if not getattr(_mine, "has_floor", False):
         yield
@@ -95,9 +95,9 @@ def others_meanwhile():
 
 
 class Checks:
-    """Runs named checks one after the other, prints a line for each, and exits by what they gave.
+    """Runs named checks one after the other, prints a line for each, and exits with a code for the results.
 
-    Those that were begun, and not run, overlap where they wait for nothing but time: see `others_meanwhile`.
+    Checks started by `begin` rather than `run` overlap while they only wait for time to pass: see `others_meanwhile`.
     """
 
     def __init__(self, limit_s):
@@ -112,8 +112,8 @@ class Checks:
             self._judge(what, function, arguments)
 
     def begin(self, what, function, *arguments):
-        """As `run`, but comes back as soon as others may go on; `finish` waits for the end of all."""
-        _floor.acquire()  # Which is the new thread's from here on.
+        """Like `run`, but returns as soon as other checks may run; `finish` waits for all of them."""
+        _floor.acquire()  # From here on the new thread holds it.
         thread = threading.Thread(target=self._judge_with_floor, args=(what, function, arguments), daemon=True)
         thread.start()
         self._begun.append(thread)
@@ -122,7 +122,7 @@ class Checks:
         _mine.has_floor = True
         try:
             self._judge(what, *rest)
-        except SystemExit as error:  # It would end this thread alone, in silence.
+        except SystemExit as error:  # It would silently end only this thread.
             self._fail(what, error)
         finally:
             _floor.release()
@@ -130,7 +130,7 @@ class Checks:
     def _judge(self, what, function, arguments):
         try:
             found = function(*arguments)
-        except Exception as error:  # One failed check must not hide what the others would say.
+        except Exception as error:  # One failed check must not hide the results of the others.
             if not isinstance(error, Failed):
                 traceback.print_exc()
             self._fail(what, error)
@@ -155,18 +155,18 @@ class Checks:
 
 
 def refused(address):
-    """Whether nobody listens there any more."""
+    """Returns whether nobody listens there any more."""
     try:
         socket.create_connection(address, WAIT_S).close()
     except ConnectionRefusedError:
         return True
     except OSError:
-        pass  # It has closed just now.
+        pass  # It was closed just now.
     return False
 
 
 def left_alone(seconds):
-    """Leaves a server alone: here the passing of time is itself what is tested."""
+    """Leaves a server alone: here the passing of time itself is tested."""
     time.sleep(seconds)
 
 
@@ -174,7 +174,7 @@ def left_alone(seconds):
 
 
 def start(argv, **options):
-    """`subprocess.Popen`, of a process that ends with this one even if this one is killed."""
+    """Like `subprocess.Popen`, for a process that ends with this one even if this one is killed."""
     process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *argv], **options)
     _running.append(process)
     return process
@@ -209,7 +209,7 @@ class Server:
 
     `stdout` is "kept" (read here, line by line), "closed" (`>&-`), "full" (`/dev/full`) or "broken" (a pipe whose
     reader left after the first line).  `descriptors_max` is the limit on open descriptors it runs under.
-    `stdin` is nothing, or a pipe for who drives the server by it.
+    `stdin` is nothing, or a pipe for a caller that controls the server through it.
     `on_line`, if given, sees every printed line first; one for which it returns true is not remembered here.
     """
 
@@ -260,7 +260,7 @@ class Server:
         return reader
 
     def _listening_address(self, printed):
-        """The address as printed or, where nothing can be printed, as the kernel lists it for this process."""
+        """Returns the address as printed or, if nothing can be printed, as the kernel lists it for this process."""
         if not printed:
             return self.wait_until(lambda: listening_address(self.pid), "a listening socket")
         line = self.wait_for_line(rb"listening on \S+:\S+", "the line `listening on ADDR`")
@@ -271,7 +271,7 @@ class Server:
         return host, int(port)
 
     def wait(self, condition, what, limit_s=WAIT_S):
-        """Waits until `condition()`, which looks at the printed lines, is true, and returns what it gave."""
+        """Waits until `condition()`, which looks at the printed lines, is true, and returns its value."""
         deadline = time.monotonic() + limit_s
         with self.changed:
             while True:
@@ -284,11 +284,11 @@ class Server:
                     raise Failed(f"after {limit_s} s still not printed: {what}{ended}{self.tail()}")
                 self.changed.wait(min(left_s, 0.5))
                 if not self.alive():
-                    # Its last lines may still be on their way; no others will come.
+                    # Its last lines may still be on their way; no others will follow.
                     deadline = min(deadline, time.monotonic() + 1)
 
     def wait_until(self, condition, what, limit_s=WAIT_S):
-        """Waits until `condition()`, which nobody can notify us of, is true, and returns what it gave."""
+        """Polls until `condition()` is true, and returns its value."""
         deadline = time.monotonic() + limit_s
         while not (found := condition()):
             require(self.alive(), f"the server ended ({self.process.returncode}) before: {what}{self.tail()}")
@@ -297,7 +297,7 @@ class Server:
         return found
 
     def wait_for_line(self, pattern, what=None, limit_s=WAIT_S):
-        """Waits for a line that matches the whole of `pattern` (a regular expression on bytes)."""
+        """Waits for a line that `pattern` (a regular expression on bytes) matches completely."""
         matches = re.compile(pattern).fullmatch
         return self.wait(lambda: next(filter(matches, self.lines), None), what or pattern, limit_s)
 
@@ -321,21 +321,21 @@ class Server:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def _stat(self):
-        """The fields from the third on, the state."""
+        """Returns the fields from the third one, the state, on."""
         with open(f"/proc/{self.pid}/stat", encoding="utf-8") as file:
             return file.read().rpartition(")")[2].split()
 
     def cpu_s(self):
-        """CPU seconds used so far, user and system."""
+        """Returns the CPU seconds used so far, user and system."""
         fields = self._stat()
         return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_PER_S
 
     def is_asleep(self):
-        """Whether it waits: one that others leave no CPU does not."""
+        """Returns whether it waits: a process that is merely starved of CPU does not."""
         return self._stat()[0] == "S"
 
     def memory_peak_mib(self):
-        """The most memory that was ever resident, not a sample that may miss it."""
+        """Returns the peak resident memory, rather than a sample that may miss it."""
         with open(f"/proc/{self.pid}/status", encoding="utf-8") as file:
             return int(re.search(r"VmHWM:\s+(\d+) kB", file.read()).group(1)) / 1024
 
@@ -343,9 +343,9 @@ class Server:
         return end(self.process, number)
 
     def require_idle(self, seconds=2.0, polls_max=3):
-        """Left alone, the server sleeps: hardly a poll (a tracer's arrival costs one or two), hardly any CPU."""
+        """Checks that the idle server sleeps: hardly a poll (attaching a tracer costs one or two), hardly any CPU."""
         require(self.alive(), f"the server ended ({self.process.returncode}){self.tail()}")
-        # Others' work adds to neither.
+        # The work of other processes adds to neither.
         with others_meanwhile(), Trace(self.pid, "epoll_wait,epoll_pwait,epoll_pwait2,poll,ppoll,select,pselect6") as trace:
             cpu_s = self.cpu_s()
             left_alone(seconds)
@@ -355,7 +355,7 @@ class Server:
         require(cpu_s <= 0.02, f"{cpu_s:.2f} s of CPU in {seconds} s of rest")
 
     def require_quiet(self):
-        """Waits until the server is back to the descriptors it began with, then `require_idle`."""
+        """Waits until the server has only the descriptors it started with, then calls `require_idle`."""
         self.wait_until(
             lambda: self.descriptors() == self.descriptors_at_start,
             f"back at the {self.descriptors_at_start} descriptors of the start",
@@ -383,7 +383,7 @@ class Trace:
         self._process.stderr.close()
 
     def calls(self):
-        """Every call as (name, line); one that was going on when the tracer came or went counts too."""
+        """Returns every call as (name, line), including calls in progress when the tracer attached or detached."""
         with open(self._file.name, encoding="utf-8", errors="replace") as file:
             for line in file:
                 match = re.match(r"(?:\d+\s+)?(\w+)\(", line)
@@ -397,20 +397,20 @@ class Trace:
         return counts
 
 
-# What a thread or a process is started with, and what the kernel says of it where there may be no more of them.  (Its own
-# limit, RLIMIT_NPROC, does not hold for root.)
+# The calls that start a thread or a process, and the kernel's error if there may be no more of them.  (The kernel's own
+# limit, RLIMIT_NPROC, does not apply to root.)
 STARTS = "clone,clone3,fork,vfork"
 NO_MORE = "error=EAGAIN"
 
 
 def starting_fails(argv, first=1):
-    """What runs a command in such a way that it cannot start threads and processes, from the `first` one on."""
+    """Returns a prefix that runs a command so that it cannot start threads and processes, from the `first` one on."""
     return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e", f"trace={STARTS}",
             "-e", f"inject={STARTS}:{NO_MORE}:when={first}+", "--", *argv]
 
 
 def without_threads(pid):
-    """For as long as this is entered, a running process can start neither threads nor processes."""
+    """While this is entered, a running process can start neither threads nor processes."""
     return Trace(pid, STARTS, ["-e", f"inject={STARTS}:{NO_MORE}"])
 
 
@@ -418,7 +418,7 @@ def without_threads(pid):
 
 
 def _rows():
-    """The rows of the kernel's table of TCP sockets over IPv4: (local, remote, state, unread bytes, inode)."""
+    """Returns the rows of the kernel's table of IPv4 TCP sockets: (local, remote, state, unread bytes, inode)."""
     with open("/proc/net/tcp", encoding="utf-8") as file:
         for row in list(file)[1:]:
             fields = row.split()
@@ -432,13 +432,13 @@ def _address(field):
 
 
 def listening_address(pid):
-    """The address of the listening socket that a process holds, or None."""
+    """Returns the address of a process' listening socket, or None."""
     inodes = set()
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
             inodes.add(os.readlink(f"/proc/{pid}/fd/{name}"))
         except FileNotFoundError:
-            pass  # Closed since it was listed.
+            pass  # It was closed after it was listed.
     for local, _, state, _, inode in _rows():
         if state == "0A" and f"socket:[{inode}]" in inodes:
             return local
@@ -446,7 +446,7 @@ def listening_address(pid):
 
 
 def accepted_and_read(server, client):
-    """Whether the server has accepted this client and read all that it sent: what shows without any output."""
+    """Returns whether the server has accepted this client and read all its data, without relying on output."""
     wanted = (server.address, client.getsockname())
     for local, remote, _, unread_bytes, inode in _rows():
         if (local, remote) == wanted:
@@ -458,14 +458,14 @@ def accepted_and_read(server, client):
 
 
 def connect(address):
-    """A client whose pieces go out when they are sent, as they are."""
+    """Connects a client that sends each piece immediately and unchanged."""
     client = socket.create_connection(address, timeout=WAIT_S)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return client
 
 
 def name_of(client):
-    """The client as servers print it."""
+    """Returns the client's address as servers print it."""
     return "%s:%d" % client.getsockname()
 
 
@@ -476,7 +476,7 @@ def reset(client):
 
 
 def still_connected(client):
-    """Whether the server has neither closed nor reset this connection (and has sent nothing)."""
+    """Returns whether the server has neither closed nor reset this connection (and has sent nothing)."""
     client.setblocking(False)
     try:
         return bool(client.recv(1, socket.MSG_PEEK))
@@ -489,7 +489,7 @@ def still_connected(client):
 
 
 def receive(client, count):
-    """Exactly `count` bytes, or fewer where the stream ends before."""
+    """Receives exactly `count` bytes, or fewer if the stream ends before that."""
     received = bytearray()
     while len(received) < count:
         piece = client.recv(min(65536, count - len(received)))
@@ -500,7 +500,7 @@ def receive(client, count):
 
 
 def echoes(client, message, limit_s=WAIT_S):
-    """Whether the server sends this message back unchanged in time."""
+    """Returns whether the server echoes this message unchanged in time."""
     client.settimeout(limit_s)
     client.sendall(message)
     return receive(client, len(message)) == message
@@ -516,7 +516,7 @@ _UNSAFE = {0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *rang
 
 
 def unescape(text):
-    """The bytes behind an escaped line.  Fails on whatever should have been escaped, or need not have been."""
+    """Returns the bytes of an escaped line.  Fails if something should have been escaped, or should not have been."""
     found = bytearray()
     position = 0
     while position < len(text):
@@ -541,7 +541,7 @@ def unescape(text):
 
 
 def printed_of(server, name):
-    """What the select server printed of one client's input: the unescaped lines, in order."""
+    """Returns what the select server printed of one client's input: the unescaped lines, in order."""
     start_of_line = f"{name}:".encode()
     with server.changed:
         lines = [line for line in server.lines if line.startswith(start_of_line)]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Clients and systems that mean no good, against the examples: nobody else notices, and nothing is stranded.
+"""Hostile clients and systems, against the examples: nobody else is affected, and nothing is stranded.
 
-After each scenario the server, left alone, must sleep.
+After each scenario the idle server must sleep.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def descriptors_run_out():
 
 
 def overloaded_at_rest(server):
-    """Left alone with clients that it cannot accept, the server tries now and then and uses next to no CPU."""
+    """With clients that it cannot accept, the server retries occasionally and uses almost no CPU."""
     with harness.others_meanwhile(), Trace(server.pid, "accept,accept4") as trace:
         cpu_s = server.cpu_s()
         harness.left_alone(2)
@@ -106,16 +106,16 @@ def overloaded_at_rest(server):
 
 
 def wait_until_accept_has_failed(server):
-    """Right after a try that failed, the next one by the clock is as far away as can be: up to a second, by now.
+    """Right after a failed try, the next timed one is as far away as possible: up to a second by now.
 
-    Whoever is served sooner than that is served because somebody left.
+    A client that is served sooner than that is served because another one left.
     """
     with Trace(server.pid, "accept,accept4") as trace:
         server.wait_until(lambda: any("EMFILE" in line for _, line in trace.calls()), "another try to accept")
 
 
 def ended_while_overloaded():
-    """Asked to end while clients wait that it cannot accept."""
+    """Asks the server to end while clients wait that it cannot accept."""
     with select_server(descriptors_max=20) as server, contextlib.ExitStack() as sockets:
         served_max = 20 - server.descriptors_at_start
         clients = [sockets.enter_context(connect(server.address)) for _ in range(served_max + 5)]
@@ -128,7 +128,7 @@ def ended_while_overloaded():
 
 
 def reset_before_accept():
-    """The server stands still while clients connect, send and reset: its first look at them is too late."""
+    """The server is stopped while clients connect, send and reset: by the time it looks at them, it is too late."""
     with select_server() as server:
         with connect(server.address) as witness:
             wait_until_met(server, witness)
@@ -148,7 +148,7 @@ def reset_before_accept():
                 talk(server, honest, "I am still here")
                 talk(server, witness, "so am I")
                 for name in names:
-                    # An accept may report such a client or pass it over; what it must not do is lose half of it.
+                    # An accept may report such a client or skip it, but it must not lose half of it.
                     met = server.count(harness.GOT_CONNECTION.format(name).encode())
                     if met:
                         wait_until_gone(server, name)
@@ -207,14 +207,14 @@ def flood_without_newline():
 
 
 def never_reads():
-    """Sends to the echo server what the kernel takes, and reads nothing: what stays in the server is bounded."""
+    """Sends the echo server as much as the kernel takes, and reads nothing: the server's memory is bounded."""
     most_bytes = 256 * 1024 * 1024
     with echo_server() as server, connect(server.address) as other:
         require(echoes(other, b"hello"), "no echo")
         before_mib = server.memory_peak_mib()
         with connect(server.address) as client:
             sent = 0
-            client.settimeout(0.5)  # So long without taking a byte means that the server has stopped reading.
+            client.settimeout(0.5)  # If it takes no byte for this long, the server has stopped reading.
             with contextlib.suppress(TimeoutError):
                 while sent < most_bytes:
                     sent += client.send(pattern(sent, 65536))
@@ -225,7 +225,7 @@ def never_reads():
             require(grown_mib < 8, f"{grown_mib:.1f} MiB more memory")
             server.require_idle()
 
-            # Now it reads after all: everything comes, and nothing was stranded by the pause.
+            # Now it reads after all: everything arrives, and the pause has stranded nothing.
             client.settimeout(harness.WAIT_S)
             client.shutdown(socket.SHUT_WR)
             received = 0
@@ -254,8 +254,8 @@ def never_reads_and_resets():
 
 
 def little_memory():
-    """All of this at once, under a limit of memory which the default cap of a few connections' queues would break."""
-    address_space = 64 << 20  # An allocation over it ends the process.
+    """All of this at once, under a memory limit that the default cap on a few connections' queues would exceed."""
+    address_space = 64 << 20  # An allocation beyond it ends the process.
     argv = ["prlimit", f"--as={address_space}", harness.example("echo_server"), ANY_PORT]
     with Server(argv) as server, connect(server.address) as honest:
         greedy, dribblers = [], []
@@ -277,7 +277,7 @@ def little_memory():
 
 
 def send_what_is_taken(clients):
-    """Each sends, and none reads, until the server has taken nothing for a while; how many bytes it took."""
+    """Every client sends and none reads until the server takes nothing for a while; returns the bytes taken."""
     taken, last_s = 0, time.monotonic()
     for client in clients:
         client.setblocking(False)
@@ -290,7 +290,7 @@ def send_what_is_taken(clients):
 
 
 def pattern(offset, count):
-    """Part of an endless stream in which a lost or doubled byte shows."""
+    """Returns part of an endless stream in which a lost or duplicated byte is detected."""
     period = bytes(range(251))
     begin = offset % 251
     return (period * (count // 251 + 2))[begin : begin + count]
@@ -307,7 +307,7 @@ def urgent_data_in_lines():
                     sent += data
             wait_for_bytes(server, name, sent)
             talk(server, other, "unmoved")
-            # The last byte before a rest is an urgent one: a server must not spin on it.
+            # The last byte before a pause is urgent: a server must not spin on it.
             client.send(b"?", socket.MSG_OOB)
             sent += b"?"
             wait_for_bytes(server, name, sent)
@@ -319,7 +319,7 @@ def urgent_data_in_lines():
 
 
 def wait_for_bytes(server, name, sent):
-    """Waits for all bytes of a client, in order; where the printed lines end is not the point here."""
+    """Waits for all bytes of a client, in order, wherever the printed lines end."""
     wanted = sent.replace(b"\n", b"")
     server.wait(lambda: b"".join(printed_of(server, name)) == wanted, f"{wanted!r} from {name}")
 
@@ -358,7 +358,7 @@ def many_that_send_one_byte_at_a_time():
 
 
 def output_is(kind):
-    """Nothing can be printed: clients stay connected and are read all the same, and others can still come."""
+    """Output fails: clients stay connected and are still read, and others can still connect."""
     with select_server(stdout=kind) as server:
         with connect(server.address) as first:
             for _ in range(3):
@@ -377,11 +377,11 @@ def output_is(kind):
 
 
 def nobody_reads_the_output(example, number, is_terminal):
-    """A full pipe, or a stopped terminal: clients are read all the same, others can come, and a signal ends it."""
+    """A full pipe or a stopped terminal: clients are still read, others can connect, and a signal ends the server."""
     with contextlib.ExitStack() as stack:
         ours, theirs = os.openpty() if is_terminal else os.pipe()
         stack.callback(os.close, ours)
-        # Both outputs of it, and more log than fits.
+        # Both of its outputs, and more log than fits.
         argv = [harness.example(example), ANY_PORT]
         process = harness.start(argv, stdout=theirs, stderr=theirs, env={**os.environ, "RUST_LOG": "debug"})
         os.close(theirs)
@@ -412,7 +412,7 @@ def nobody_reads_the_output(example, number, is_terminal):
 
 
 def lost_lines_are_counted():
-    """What is read again goes on, with a line that says how many are missing."""
+    """Once the output is read again, it continues, with a line that says how many lines are missing."""
     with contextlib.ExitStack() as stack:
         process = harness.start([harness.example("select_server"), ANY_PORT], stdout=subprocess.PIPE)
         stack.callback(harness.end, process)
@@ -426,7 +426,7 @@ def lost_lines_are_counted():
             require(time.monotonic() < begin + harness.WAIT_S, "it is not read")
             time.sleep(harness.POLL_S)
         printed = lost = 0
-        # Lines that it has read and not come to yet can be lost a second time.
+        # Lines that it has read but not yet processed can be lost again.
         while printed + lost < count:
             found = process.stdout.readline()
             require(found, "its output has ended")
@@ -459,14 +459,14 @@ def ends_on(number, example, with_client):
             require(took_s < 3, f"took {took_s:.1f} s")
             if with_client:
                 while client.recv(4096):
-                    pass  # Its end comes as an end, not as a reset, after what was on its way.
+                    pass  # The stream ends with an end, not a reset, after the data in flight.
 
 
 # ------------------------------------------------------------------------------------------------- addresses, bad
 
 
 def refused(argv, **options):
-    """A program that cannot start says so in one line on stderr, and exits with 1."""
+    """A program that cannot start prints one line on stderr and exits with 1."""
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=harness.WAIT_S, **options)
     require(done.returncode == 1, f"exit code {done.returncode}: {done.stderr!r}")
     require(done.stderr.count(b"\n") == 1 and done.stderr.endswith(b"\n"), f"not one line: {done.stderr!r}")
@@ -486,7 +486,7 @@ def bad_address(example, address):
 
 
 def privileged_port(example, port):
-    """As somebody who may not, from a place that everybody can read."""
+    """Run as an unprivileged user, from a folder that everybody can read."""
     if os.geteuid() != 0:
         return refused([harness.example(example), f"127.0.0.1:{port}"])
     with tempfile.TemporaryDirectory(prefix="examples-") as directory:

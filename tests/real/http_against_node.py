@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Random requests that are nearly right, cut at random, to the example that serves HTTP and to Node's parser.
+"""Sends almost correct random requests, cut at random, to the HTTP server example and to Node's parser.
 
     python3 tests/real/http_against_node.py [COUNT [SEED]]
 
-after `cargo build --examples --all-features`. Ours may answer no request that Node refuses, and where both take one, both
-have the next one begin at the same byte: bodies are full of what looks like requests, which whoever sees the end of a body
-elsewhere answers. Ours may refuse more; but of requests that are right it refuses none.
+after `cargo build --examples --all-features`. Ours must not answer a request that Node rejects, and
+if both accept one, both must start the next one at the same byte: bodies are full of text that looks like requests,
+which a server that misplaces the end of a body would answer. Ours may reject more, but no correct request.
 
-Three differences are meant. Methods that Node does not know, we answer (`is_of_method`). The others are in heads, and Node
-is given heads without them (`for_node`): RFC 9112, section 2.2, lets a line of a head
-end with LF alone: we take that, as nginx does, and Node does not. And blanks around a value are no part of it (section 5.1),
-of which Node does not know the tab behind a transfer coding.
+Three differences are intended. We answer methods that Node does not know (`is_of_method`). The others are in heads, and
+Node is given heads without them (`for_node`): RFC 9112, section 2.2, allows a line of a head to end with LF alone,
+which we accept, as nginx does, and Node does not. And whitespace around a value is not part of it (section 5.1), but
+Node does not accept a tab after a transfer coding.
 """
 
 import base64
@@ -31,8 +31,8 @@ COUNT = 4000
 SEED = 15
 REFUSALS = (400, 413, 414, 417, 431, 501, 505)
 
-# What Node makes of each stream: what it would answer with, and the error it ends with. It is given the pieces one by one,
-# without a socket, so that they are not put together on the way.
+# Prints how Node parses each stream: what it would answer, and its final error. It is given the pieces one by one,
+# without a socket, so that they are not merged on the way.
 NODE = r"""
 const http = require('http');
 const { Duplex } = require('stream');
@@ -76,7 +76,7 @@ async function take(pieces) {
 
 
 def as_node(streams):
-    """For each stream of pieces: the statuses, and the error and where it is, or None."""
+    """Returns, for each stream of pieces, the statuses, and the error and its position, or None."""
     lines = "".join(json.dumps([base64.b64encode(piece).decode() for piece in pieces]) + "\n" for pieces in streams)
     done = subprocess.run(["node", "-e", NODE], input=lines.encode(), capture_output=True, timeout=LIMIT_S, check=False)
     require(done.returncode == 0, f"node ended with {done.returncode}: {done.stderr.decode()[-500:]}")
@@ -86,10 +86,10 @@ def as_node(streams):
 
 
 def ours(address, pieces):
-    """The same of the example."""
+    """The same for the example."""
     received = bytearray()
     with connect(address) as client:
-        with contextlib.suppress(OSError):  # It has hung up: what it said before is there to be read.
+        with contextlib.suppress(OSError):  # It has closed the connection: what it sent before can still be read.
             for piece in pieces:
                 client.sendall(piece)
             client.shutdown(socket.SHUT_WR)
@@ -109,7 +109,7 @@ EXTENSIONS = [b"", b"", b"", b";x", b";x=y", b';x="y"', b';x="a\\"b;c"', b";x;y=
 TRAILERS = [b"", b"", b"", b"X: y\r\n", b"X:\r\n", b"X: y\r\nZ: \xe9\r\n"]
 HOSTS = [b"x", b"x", b"x.example:80", b"[::1]", b""]
 
-# Each of these stands somewhere in one stream of two: most of them are wrong there.
+# Half of the streams contain one of these somewhere; most of them are wrong there.
 ODD = {
     "size": [b"", b" ", b"+%x", b"-%x", b"0x%x", b" %x", b"%x ", b"%x\t", b"%x\0", b"%x\n", b"%x\r", b"0" * 16 + b"%x", b"00%x", b"%x,",
              b"%x %x", b"%xh", b"\r\n%x", b"%x_", b"f" * 16, b"1" + b"0" * 16, b"x", b"\xef\xbc\x91"],
@@ -137,14 +137,14 @@ def for_node(head):
 
 
 class Random:
-    """Makes streams; each may be odd in one or two places."""
+    """Generates streams; each may be malformed in one or two places."""
 
     def __init__(self, seed):
         self.rng = random.Random(seed)
         self.odd = None
 
     def choose(self, kind, right):
-        """Something odd of this kind where it is its turn, else what is right."""
+        """Returns something malformed of this kind if it is its turn, otherwise something correct."""
         if self.odd == kind and self.rng.random() < 0.3:
             return self.rng.choice(ODD[kind])
         return right
@@ -184,7 +184,7 @@ class Random:
         return line + b" HTTP/1.1\r\n" + head, body
 
     def change_byte(self, text):
-        """One byte is gone, another one, or new."""
+        """Removes, replaces or inserts one byte."""
         place = self.rng.randrange(len(text))
         return text[:place] + self.rng.choice([b"", *ODD["byte"]]) + text[place + self.rng.randint(0, 1):]
 
@@ -193,7 +193,7 @@ class Random:
         return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)])]
 
     def stream(self):
-        """What is odd about it, its pieces, and those that Node is given."""
+        """Returns what is malformed, the pieces, and those that Node is given."""
         self.odd = self.rng.choice([None, *ODD, *ODD])
         ours, nodes = b"", b""
         for _ in range(self.rng.randint(1, 3)):
@@ -208,10 +208,10 @@ class Random:
 
 
 def is_of_method(error, stream):
-    """Whether it is only that Node does not know this method: what it has for the next request begins with another one."""
+    """Returns whether Node merely does not know this method: what it sees as the next request has another one."""
     if not error or error[0] != "HPE_INVALID_METHOD":
         return False
-    # It says how far it came in the method, and not where that begins, which may be in the middle of a word.
+    # It reports how far it got in the method, but not where that begins, which may be in the middle of a word.
     begins = range(error[1] - len(re.search(rb"[!-~]*$", stream[:error[1]])[0]), error[1] + 1)
     methods = [re.match(rb"([!-~]+) [/*]", stream[begin:]) for begin in begins]
     return any(method and method[1] not in (b"GET", b"HEAD", b"POST", b"PUT") for method in methods)
@@ -227,7 +227,7 @@ def same(count, seed):
             found, refusal = ours(server.address, pieces)
             stream = b"".join(pieces)
             said = f"{odd}: {stream}\n    ours: {found}, {refusal}; Node's: {statuses}, {error}"
-            # Nothing is answered that Node refuses, and nothing begins elsewhere.
+            # Nothing that Node rejects is answered, and no request begins elsewhere.
             if is_of_method(error, b"".join(nodes)) and found[:len(statuses) + 1] == [*statuses, 405]:
                 outcomes["with a method that Node does not know"] += 1
                 continue

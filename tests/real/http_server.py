@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The example that serves HTTP, with curl, Python's http.client and wrk, with requests that are none, and beside nginx.
+"""The HTTP server example with curl, Python's http.client and wrk, with malformed requests, and compared with nginx.
 
     python3 tests/real/http_server.py
 
@@ -35,9 +35,9 @@ def http_server():
 
 
 def answers_to(address, *pieces):
-    """All that comes back until the server's end, which ours brings about where the requests do not."""
+    """Returns everything received until the server closes, which it does at our end of stream at the latest."""
     with connect(address) as client:
-        with contextlib.suppress(OSError):  # It has hung up: what it said before is there to be read.
+        with contextlib.suppress(OSError):  # It has closed the connection: what it sent before can still be read.
             for piece in pieces:
                 client.sendall(piece)
             client.shutdown(socket.SHUT_WR)
@@ -53,7 +53,7 @@ def statuses(answers):
 
 
 def read_answer(client, is_head=False):
-    """The status, the fields and the body of one answer."""
+    """Reads the status, the fields and the body of one answer."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         byte = client.recv(1)
@@ -71,7 +71,7 @@ def read_answer(client, is_head=False):
 
 
 def curl(server, *arguments, path="/", stdin=b""):
-    """What curl prints, and the status and the number of connections."""
+    """Returns what curl prints, the status and the number of connections."""
     url = "http://%s:%d%s" % (*server.address, path)
     done = subprocess.run(["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", str(WAIT_S), "--write-out",
                            "%{stderr}%{http_code} %{num_connects} ", *arguments, url], input=stdin, capture_output=True, check=False)
@@ -90,11 +90,11 @@ def with_curl():
         require(abs(email.utils.parsedate_to_datetime(date).timestamp() - time.time()) < 5, f"it is {date}")
         head, found = curl(server, "--include", "--data", "a=b")
         require(found[0] == "405" and b"Allow: GET, HEAD\r\n" in head, f"{head}")
-        # HTTP/1.0, and a whole URL as a proxy gets it.
+        # HTTP/1.0, and an absolute URL as sent to a proxy.
         require(curl(server, "--http1.0") == (TEXT, ["200", "1"]), "another answer to HTTP/1.0")
         proxy = "http://%s:%d" % server.address
         require(curl(server, "--proxy", proxy, "--noproxy", "") == (TEXT, ["200", "1"]), "another answer to a proxy's request")
-        # Bodies: with their length and without, waited for and not, and too long.
+        # Bodies: with and without a length, with and without 100-continue, and too long.
         for size in (1, 1000, BODY_BYTES_MAX - 2000):
             body = os.urandom(size)
             for more in (["--request", "GET"], ["--request", "GET", "--header", "Transfer-Encoding: chunked"],
@@ -118,7 +118,7 @@ def with_http_client():
                 ("POST", "/", b"x" * 3000, 405, b"405 Method Not Allowed\n"),
                 ("PUT", "/", iter([b"a" * 3000, b"b"]), 405, b"405 Method Not Allowed\n")][n % 5]
             before = client.sock
-            client.request(method, path, body)  # What comes from an iterator goes chunked.
+            client.request(method, path, body)  # A body from an iterator is sent chunked.
             answer = client.getresponse()
             require((answer.status, answer.read()) == (status, text), f"{method} {path}: {answer.status}")
             require(before in (None, client.sock), "it was not kept alive")
@@ -156,7 +156,7 @@ def pipelined():
         counts = trace.counts()
         reads, writes = (sum(counts.get(name, 0) for name in names) for names in (("recvfrom", "read"), ("sendto", "sendmsg", "write")))
         require(1 <= writes <= 100 and reads <= 100, f"{writes} writes and {reads} reads")
-        # What is behind the last request of a connection is none.
+        # Data after the last request of a connection is not a request.
         got = answers_to(server.address, GET + GET.replace(b"x\r\n", b"x\r\nConnection: close\r\n") + GET)
         require(statuses(got) == [200, 200], f"{statuses(got)}")
         return f"{reads} reads and {writes} writes for 1,000 requests"
@@ -176,7 +176,7 @@ def in_any_pieces():
 # ------------------------------------------------------------------------------------------------------- bad requests
 
 H = b"Host: x\r\n"
-REFUSED = {  # What is behind it must not be answered.
+REFUSED = {  # What follows it must not be answered.
     400: [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"GET /\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n" + H + H + b"\r\n",
           b"GET / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
           b"GET / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n",
@@ -197,7 +197,7 @@ REFUSED = {  # What is behind it must not be answered.
 }
 
 C = b"GET / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n"
-# What nginx takes, and Node does not, or RFC 9112 does not.
+# Accepted by nginx, but not by Node or not by RFC 9112.
 STRICTER = {
     400: [*(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n" for host in (b"x, y", b"u@x", b"[::1", b"x y", b":80", b"x:y", b"x/")),
           b"GET http://u@x/ HTTP/1.1\r\n" + H + b"\r\n", b"GET http://[::1/ HTTP/1.1\r\n" + H + b"\r\n",
@@ -213,7 +213,7 @@ def bad_requests():
             for request in requests:
                 with connect(server.address) as client:
                     with contextlib.suppress(OSError):
-                        client.sendall(GET + request + GET)  # Our half stays open: the end is the server's.
+                        client.sendall(GET + request + GET)  # Our half stays open: it is the server that closes.
                     require(read_answer(client)[0] == 200, "no answer to what was before")
                     got, fields, _ = read_answer(client)
                     require(got == status and fields["connection"] == "close", f"{got} to {request[:100]}")
@@ -223,14 +223,14 @@ def bad_requests():
     return f"{sum(len(requests) for kinds in (REFUSED, STRICTER) for requests in kinds.values())} kinds"
 
 
-# Those that nginx takes as we do; it looks at targets otherwise, and has limits of its own.
+# Those that nginx treats as we do; it checks targets differently, and has other limits.
 AS_NGINX = [GET, GET * 3, b"HEAD / HTTP/1.1\r\n" + H + b"\r\n", b"GET / HTTP/1.0\r\n\r\n", b"GET /no HTTP/1.1\r\n" + H + b"\r\n" + GET,
             b"\r\n" + GET, GET.replace(b"\r\n", b"\n"), b"GET http://x/ HTTP/1.1\r\n" + H + b"\r\n", b"GET /?a=b HTTP/1.1\r\n" + H + b"\r\n",
             b"GET / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\n\r\nabc" + GET,
             b"GET / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nT: u\r\n\r\n" + GET,
             b"GET / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\nabc" + GET,
             b"GET / HTTP/1.1\r\n" + H + b"Connection: close\r\n\r\n" + GET, b"GET / HTTP/1.1\r\nhOsT:x\r\n\r\n",
-            # But for what is HTTP/0.9 to it, and for HTTP/2 without TLS, which it could have.
+            # Except those that it takes for HTTP/0.9, and HTTP/2 without TLS, which it may support.
             *(request + GET for status in (400, 501, 505) for request in REFUSED[status]
               if request != b"GET /\r\n\r\n" and not request.startswith(b"PRI "))]
 
@@ -253,7 +253,7 @@ http {{
 
 @contextlib.contextmanager
 def nginx(*prefix):
-    """The address and the process of an nginx with one worker that answers as we do."""
+    """Yields the address and the process of an nginx with one worker that gives the same answers as ours."""
     with tempfile.TemporaryDirectory() as scratch:
         with socket.create_server(("127.0.0.1", 0)) as chosen:
             address = chosen.getsockname()
@@ -289,7 +289,7 @@ def as_nginx():
 
 
 def slow_requests_are_ended():
-    """Who sends a request a byte at a time, or not all of it, is told so after ten seconds; who waits is not."""
+    """A slow or incomplete request gets an answer after ten seconds; a connection waiting between requests does not."""
     parts = [b"G", b"GET / HTTP/1.1\r\nHost: x\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
              b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf", GET + b"GET"]
     with http_server() as server, contextlib.ExitStack() as sockets:
@@ -309,7 +309,7 @@ def slow_requests_are_ended():
         dripper = threading.Thread(target=drip, daemon=True)
         dripper.start()
         with harness.others_meanwhile():
-            while time.monotonic() < begin + REQUEST_TIMEOUT_S - 1:  # Others are served meanwhile, for longer than that.
+            while time.monotonic() < begin + REQUEST_TIMEOUT_S - 1:  # Others are served for longer than that.
                 asking.sendall(GET)
                 require(read_answer(asking)[0] == 200, "not served")
                 harness.left_alone(0.5)
@@ -329,10 +329,10 @@ def slow_requests_are_ended():
 
 
 def one_who_does_not_read():
-    """He pipelines 300,000 requests: the server waits with them, and serves others meanwhile."""
+    """A client pipelines 300,000 requests without reading: the server holds them back, and serves others meanwhile."""
     count = 300_000
     with http_server() as server, connect(server.address) as client, connect(server.address) as other:
-        client.settimeout(LIMIT_S)  # For all that is sent, to `sendall`.
+        client.settimeout(LIMIT_S)  # The timeout of the whole `sendall`.
         sender = threading.Thread(target=client.sendall, args=(GET * count,), daemon=True)
         sender.start()
         seen = -1
@@ -368,7 +368,7 @@ def ends_cleanly(number):
 
 def main():
     checks = Checks(LIMIT_S)
-    checks.begin("slow requests are ended", slow_requests_are_ended)  # The longest: the others go on beside it.
+    checks.begin("slow requests are ended", slow_requests_are_ended)  # The longest check: the others run meanwhile.
     checks.begin("curl", with_curl)
     checks.begin("Python's http.client", with_http_client)
     checks.begin("wrk", with_wrk)

@@ -1,6 +1,6 @@
 """Client libraries at pinned versions, fetched once below `target/`, and programs that use them.
 
-They come from the registries that pip and npm are set up for.  What cannot be fetched fails the check that needs it.
+They come from the registries that pip and npm are configured for.  A failed download fails the check that needs it.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from harness import PROJECT, WAIT_S, Failed, require
 
 FETCH_S = 120
 
-# async-timeout is what redis-py needs where Python is older than 3.11.3, as in Debian 12.
+# redis-py needs async-timeout with Python before 3.11.3, as in Debian 12.
 REDIS_PY = ["redis==8.1.0", "async-timeout==5.0.1"]
-# Whose own dependencies are exact versions too.
+# Its own dependencies have exact versions too.
 NODE_REDIS = ["redis@5.12.1"]
 PAHO = ["paho-mqtt==2.1.0"]
 
@@ -28,7 +28,7 @@ def folder_of(name):
 
 
 def fetched(name, wanted, commands):
-    """The folder that `commands` have filled with what is wanted; they run again when that changes."""
+    """Returns a folder filled by `commands`, which run again when what is wanted changes."""
     folder = folder_of(name)
     stamp = os.path.join(folder, "wanted.json")
     if os.path.exists(stamp):
@@ -54,7 +54,7 @@ def python_of(folder):
 
 
 def python_with(name, wanted):
-    """The Python that has these packages."""
+    """Returns the Python that has these packages."""
     def commands(folder):
         yield [sys.executable, "-m", "venv", folder]
         yield [python_of(folder), "-m", "pip", "install", "--quiet", *wanted]
@@ -71,7 +71,7 @@ def python_with_paho():
 
 
 def modules_with_node_redis():
-    """The folder for `NODE_PATH`."""
+    """Returns the folder for `NODE_PATH`."""
     def commands(folder):
         yield ["npm", "install", "--prefix", folder, "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund",
                *NODE_REDIS]
@@ -80,7 +80,7 @@ def modules_with_node_redis():
 
 
 class Program:
-    """One that uses a library and says what it was told, a line of JSON each: see `redis_py_client.py`."""
+    """A program that uses a library and prints each result as a line of JSON: see `redis_py_client.py`."""
 
     def __init__(self, argv, address, version, environment):
         self.process = harness.start([*argv, address, version], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -96,7 +96,7 @@ class Program:
             stream.close()
 
     def told(self):
-        """All it says until the restart, or until its end, as pairs of what it did and what came of it."""
+        """Returns its output until the restart, or until it exits, as pairs of an action and its result."""
         told = []
         late = threading.Timer(4 * WAIT_S, self.process.kill)
         late.start()
@@ -108,7 +108,7 @@ class Program:
         return told
 
     def goes_on(self, has_lost_it):
-        with contextlib.suppress(BrokenPipeError):  # It has ended, and `require_end` says why.
+        with contextlib.suppress(BrokenPipeError):  # It has exited, and `require_end` says why.
             self.process.stdin.write(b"lost\n" if has_lost_it else b"kept\n")
             self.process.stdin.flush()
 

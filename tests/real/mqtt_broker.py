@@ -20,7 +20,7 @@ from harness import (WAIT_S, Checks, Failed, Server, connect, others_meanwhile, 
 from libraries import python_with_paho
 
 CLIENTS = 500
-MEMORY_MIB = 260  # What all bounds of the broker and of its loop make together, and the program.
+MEMORY_MIB = 260  # The sum of all limits of the broker and of its loop, plus the program itself.
 CONNECT_TIMEOUT_S = 10
 KEEP_ALIVE_S = 2
 
@@ -63,7 +63,7 @@ def publish(topic, payload, *, qos=0, number=1, flags=0):
 
 
 class Client:
-    """A raw client, which is connected and has heard so."""
+    """A raw client that has connected and received CONNACK."""
 
     def __init__(self, server, name, *filters, present=0, **options):
         self.socket = connect(server.address)
@@ -86,7 +86,7 @@ class Client:
 
 
 def ends(client, limit_s=WAIT_S):
-    """Whether the connection ends, and what came before that."""
+    """Returns whether the connection ends, and what was received before that."""
     client.settimeout(limit_s)
     heard = b""
     try:
@@ -117,7 +117,7 @@ def sent(server, *arguments, data=None):
 
 @contextlib.contextmanager
 def listening(server, count, *arguments):
-    """What mosquitto_sub hears: a function that returns all once so many messages have come."""
+    """Runs mosquitto_sub, and yields a function that returns all messages once so many have arrived."""
     command = mosquitto("sub", server, "-d", "-W", str(int(WAIT_S)), "-C", str(count), *arguments)
     process = harness.start(["stdbuf", "-oL", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     early = b""
@@ -268,7 +268,7 @@ def many_of_paho():
 
 
 def bad_input():
-    """By what each ends, after a CONNECT that is right or in place of it."""
+    """Input that ends a connection, after a correct CONNECT or instead of it."""
     whole, many = hello("bad"), b"a/" * 200
     yield "268,435,455 bytes announced before CONNECT", b"\x10\xff\xff\xff\x7f" + b"x" * 1000
     yield "a CONNECT that is too long", packet(0x10, b"x" * 5000)
@@ -326,7 +326,7 @@ def broken_protocols():
 
 
 def announced_and_not_sent():
-    """Many who announce the most that is allowed, and send half of it."""
+    """Many clients announce the maximum packet size, and send half of it."""
     with broker() as server:
         others = [Client(server, f"announces {number}") for number in range(200)]
         for other in others:
@@ -345,7 +345,7 @@ def many_subscriptions():
             answer = receive(many.socket, 505)
             granted = answer[5:].count(1)
             require(granted == (100 if first == 0 else 0) and answer[5:].count(0x80) == 500 - granted, f"{first}: {granted}")
-        # Who asks anew for what it has is granted it.
+        # Subscribing again to the same filter is granted.
         many.send(subscribe("f/99"))
         many.expect(packet(0x90, b"\0\1\1"))
         live.is_served()
@@ -355,7 +355,7 @@ def many_subscriptions():
 
 
 def who_never_reads():
-    """At QoS 0 messages are dropped; at QoS 1 the session ends that has the most.  Who reads hears all."""
+    """At QoS 0 messages are dropped; at QoS 1 the session with the most queued ends.  Readers get everything."""
     with broker() as server:
         message, answer = b"x" * 100_000, packet(0x40, b"\0\1")
         for qos, count in ((0, 1500), (1, 1500)):
@@ -380,13 +380,13 @@ def who_never_reads():
 
 
 def ends_not(client):
-    """What there is to read by now of a connection that goes on."""
+    """Returns what can be read by now from a connection that stays open."""
     require(still_connected(client), "it was cut off")
     return receive(client, 200_000)
 
 
 def floods():
-    """PUBLISH without end by one who does not read the answers, SUBSCRIBE without end to all that is retained."""
+    """Endless PUBLISH by a client that does not read the answers, endless SUBSCRIBE to all retained messages."""
     with broker() as server:
         keeper, live = Client(server, "keeper"), Client(server, "live", "other")
         keeper.send(b"".join(publish(f"k/{number}", b"x" * 50, flags=1) for number in range(5000)))

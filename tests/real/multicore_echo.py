@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The echo server on several cores: both loops serve, rest, and end together, as signals tell them."""
+"""The echo server on several cores: both loops serve, idle, and end together on signals."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ def server():
 
 
 def loop_of(client):
-    """Which loop answers this client."""
+    """Returns which loop answers this client."""
     client.sendall(b"hello")
     answer = receive(client, 8)
     require(re.fullmatch(rb"[01]: hello", answer), f"it answers {answer!r}")
@@ -40,7 +40,7 @@ def both_serve(running):
     with contextlib.ExitStack() as sockets:
         clients = [sockets.enter_context(connect(running.address)) for _ in range(CLIENTS)]
         loops = [loop_of(client) for client in clients]
-        # The kernel spreads them by a hash: one loop gets none once in 2^39 times.
+        # The kernel distributes them by a hash: one loop gets none once in 2^39 runs.
         require(set(loops) == {b"0", b"1"}, "one loop got all of them")
         require([loop_of(client) for client in clients] == loops, "a client has changed its loop")
 
@@ -60,28 +60,28 @@ def ends(number):
 
 
 def flood(client):
-    """Sends until nobody takes it any more."""
+    """Sends until nothing more is taken."""
     with contextlib.suppress(OSError):
         while True:
             client.sendall(bytes(65536))
 
 
 def second_signal_ends_at_once():
-    """Output that waits for its peer keeps the server for five seconds, and a second signal does not wait for that."""
+    """Unsent output delays the server's exit for five seconds, and a second signal ends it without that wait."""
     with server() as running, connect(running.address) as stuck:
         loop_of(stuck)
         sender = threading.Thread(target=flood, args=(stuck,), daemon=True)
         sender.start()
         running.wait_until(lambda: output_waits(running.pid, stuck), "output that waits")
         running.process.send_signal(signal.SIGTERM)
-        # The listeners are gone: it is shutting down.
+        # The listeners are closed: it is shutting down.
         running.wait_until(lambda: refused(running.address), "a closed listener")
         require(running.alive(), "the first signal does not wait for output")
         require(end(running.process, signal.SIGTERM, limit_s=4) == 0, "another exit code")
 
 
 def a_thread_that_cannot_be_started(first):
-    """Those of the loops are the first two, that for signals is the third."""
+    """The first two threads are the loops', the third is for signals."""
     argv = harness.starting_fails([harness.example("multicore_echo"), "127.0.0.1:0", "2"], first)
     done = subprocess.run(argv, capture_output=True, timeout=harness.WAIT_S)
     require(done.returncode == 1 and re.fullmatch(rb"Error: .*cannot start a thread: .*\n", done.stderr),
@@ -90,7 +90,7 @@ def a_thread_that_cannot_be_started(first):
 
 
 def output_waits(pid, client):
-    """Whether the kernel holds bytes of the server's for this client that it does not read."""
+    """Returns whether the kernel holds bytes from the server that this client has not read."""
     port = client.getsockname()[1]
     with open(f"/proc/{pid}/net/tcp", encoding="utf-8") as file:
         for row in list(file)[1:]:

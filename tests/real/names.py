@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The example of name look-ups, line by line, against Python's own `socket` module on the same machine.
 
-No name server is asked: the names are those of this machine, or the resolver is told to look into files alone, in a
-mount namespace of its own, where `/etc/hosts` is ours.
+No name server is queried: the names are those of this machine, or the resolver is set to read files only, in its own
+mount namespace, where `/etc/hosts` is ours.
 """
 
 import ast
@@ -17,8 +17,8 @@ from harness import WAIT_S, Checks, require
 
 LIMIT_S = 120
 
-# Whatever a line of /etc/hosts can be: comments, other names, several lines of one host, both families, a name that
-# would clear a terminal, one with a quote, and one that is no UTF-8.
+# All kinds of lines in /etc/hosts: comments, aliases, several lines for one host, both families, a name that would
+# clear a terminal, one with a quote, and one that is not UTF-8.
 HOSTS = b"""\
 # a comment
 127.0.0.1\tlocalhost loop.example # and another one
@@ -38,7 +38,7 @@ LISTED = ["localhost", "LOCALHOST", "box", "box2", "printer.example", "printer",
           "clear", "quote", "127.0.0.1", "192.0.2.8", "2001:db8::1", "nobody.example", "x\x1b[2J\n\"", "x..y", "a" * 300]
 FILES_ALONE = b"hosts: files\nservices: files\nprotocols: files\n"
 
-# What there must be a line of, whatever the name.
+# There must be a line for each of these, whatever the name.
 CALLS = ["gethostname", "getfqdn", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getfqdn", *["getservbyname"] * 3,
          *["getprotobyname"] * 3, "inet_aton", "inet_ntoa", "htons", "ntohs", "htonl", "ntohl", "INADDR_ANY",
          "INADDR_LOOPBACK", "INADDR_BROADCAST"]
@@ -51,7 +51,7 @@ def printed(*arguments):
 
 
 def evaluate(call):
-    """What Python says to `name(literals)`, or to a constant's name: a value, or the error."""
+    """Returns Python's result for `name(literals)`, or for a constant's name: a value, or the error."""
     tree = ast.parse(call, mode="eval").body
     if isinstance(tree, ast.Name):
         return tree.id, getattr(socket, tree.id)
@@ -60,14 +60,14 @@ def evaluate(call):
     try:
         return name, getattr(socket, name)(*map(ast.literal_eval, tree.args))
     except UnicodeError as error:
-        # Before anything is asked, Python cannot encode what is no name; for getfqdn that is one that nothing is known of.
+        # Python cannot even encode an invalid name; for getfqdn it is one that cannot be looked up.
         return name, ast.literal_eval(tree.args[0]) if name == "getfqdn" else error
     except OSError as error:
         return name, error
 
 
 def comparable(value):
-    """In whatever order addresses and other names come."""
+    """Makes results comparable regardless of the order of addresses and aliases."""
     if isinstance(value, tuple):
         name, aliases, addresses = value
         return name, sorted(aliases), sorted(addresses)
@@ -75,7 +75,7 @@ def comparable(value):
 
 
 def agrees(name=None):
-    """Every line, with what Python says to the same look-up."""
+    """Compares every line with Python's result for the same lookup."""
     text = printed(*([name] if name is not None else []))
     require(all(character.isprintable() or character == "\n" for character in text), f"printed raw: {text!r}")
     found, failures = [], 0
@@ -104,7 +104,7 @@ def fails_clearly(name):
 
 
 def within(files, argument):
-    """This script once more, where some files of /etc are others."""
+    """Runs this script again, with some files of /etc replaced."""
     with tempfile.TemporaryDirectory() as folder:
         mounts = []
         for path, content in files.items():
@@ -132,7 +132,7 @@ def without_tables():
 
 
 def unreadable():
-    """A host whose own name is no UTF-8: Python raises, we say so, and the other lines come."""
+    """A host whose own name is not UTF-8: Python raises, we print an error, and the other lines follow."""
     text = printed("binary")
     require('gethostbyname("binary") = "192.0.2.14"' in text, text)
     require("gethostbyname_ex(\"binary\") failed: " in text and "INADDR_ANY = 0" in text, text)

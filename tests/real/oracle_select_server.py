@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The select server of the old Python tutorials, written for today's Python: what our example is compared with.
+"""The select server of the old Python tutorials, written for today's Python; our example is compared with it.
 
     oracle_select_server.py [HOST:PORT]
 
@@ -20,7 +20,7 @@ def open_listener(address):
 
 
 def receive(client):
-    """The next piece of input; empty when the client has left, in whichever way."""
+    """Returns the next piece of input; empty when the client has left in any way."""
     try:
         return client.recv(1024)
     except BlockingIOError:
@@ -30,7 +30,7 @@ def receive(client):
 
 
 def serve(listener):
-    # The name is kept from accept: asking a socket that was reset for its peer is an error.
+    # The name is stored at accept: getpeername fails on a socket that was reset.
     names = {}
     while True:
         readable, _, _ = select.select([listener, *names], [], [])

@@ -56,7 +56,7 @@ def unix_echo(name):
 
 @contextlib.contextmanager
 def unix_names():
-    """A path, and an abstract name."""
+    """Returns a path and an abstract name."""
     with tempfile.TemporaryDirectory() as folder:
         yield os.path.join(folder, "peers.sock"), f"@switchboard-peers-{os.getpid()}"
 
@@ -69,7 +69,7 @@ def echoes_unix(client):
 
 
 def is_collected(sender):
-    """Lines that they send as Unix datagrams, each printed as it is."""
+    """Lines sent as Unix datagrams are each printed unchanged."""
     with unix_names() as names:
         for name in names:
             collector = harness.start([harness.example("unix_datagram"), name], stdout=subprocess.PIPE)
@@ -94,7 +94,7 @@ def echoes_datagrams(client):
 
 
 def is_logged(client):
-    """What a client has typed is printed, all of it and nothing else, by pieces and by lines."""
+    """Exactly what a client has typed is printed, in pieces and by lines."""
     pieces = [r"first line\r\nsecond \x1b[2J line\nrest"]
     lines = ["first line", r"second \x1b[2J line", "rest (unfinished)"]
     for name, shown, reason in [("simple_logger", pieces, ""), ("line_logger", lines, ": closed by the peer")]:
@@ -109,7 +109,7 @@ def is_logged(client):
 
 
 def is_relayed(client, server_of):
-    """Our relay between their client and their echo."""
+    """Our relay works between their client and their echo server."""
     with server_of(None, None) as (target, _), Server([harness.example("relay"), at(target), "127.0.0.1:0"]) as relay:
         is_echoed(client, relay.address)
         require(relay.end() == 0, "another exit code than 0")
@@ -156,7 +156,7 @@ def hears_us(hearer):
 
 
 def is_heard_through_the_relay():
-    """From one netcat to another, which is no echo: each has typed what the other prints."""
+    """Between two netcats, without an echo: each prints what was typed into the other."""
     with netcat_server(None, b"from behind") as (target, heard):
         with Server([harness.example("relay"), at(target), "127.0.0.1:0"]) as relay:
             answers = []
@@ -171,7 +171,7 @@ def netcat_answers_over_unix():
     with unix_names() as names:
         for name in names:
             with netcat_server(name, b"there") as (path, heard):
-                # It ends its half when its input ends, so that our client, which prints what it has at the end, can.
+                # It shuts down writing when its input ends, so that our client, which prints at the end, can exit.
                 answers = []
                 thread = threading.Thread(target=lambda: answers.extend(heard()), daemon=True)
                 thread.start()
@@ -181,7 +181,7 @@ def netcat_answers_over_unix():
 
 
 def is_answered(server_of):
-    """Three questions, and each comes back; those that find nobody yet are told as refused, and asked again."""
+    """Sends three questions, and each is echoed; those sent too early are reported as refused, and sent again."""
     with server_of() as address:
         client = subprocess.run(
             [harness.example("udp_client"), at(address)], capture_output=True, timeout=WAIT_S, check=False
@@ -221,12 +221,12 @@ def check_all(checks, streams, datagrams, servers, datagram_servers, senders, he
 def main():
     checks = Checks(LIMIT_S)
     if sys.argv[1:] == ["--twisted"]:
-        import twisted_peer  # Only here must Twisted be there.
+        import twisted_peer  # Twisted is needed only here.
 
         check_all(checks, **twisted_peer.PEERS)
     else:
         check_all(checks, **PEERS)
-        # Its server takes one client, and is no echo.
+        # Its server takes one client, and does not echo.
         checks.run("greeting_client against nc", is_greeted, netcat_server)
         checks.run("relay between nc and nc", is_heard_through_the_relay)
         checks.run("unix_echo's client against nc", netcat_answers_over_unix)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """HAProxy in front of the echo server that reads PROXY headers: both versions, IPv4, IPv6 and Unix clients, an address
-that comes through two proxies, checksums, health checks, and who is no proxy.  And what HAProxy itself never sends.
+that comes through two proxies, checksums, health checks, and peers that are not a proxy.  Also sends what HAProxy
+itself never does.
 """
 
 import contextlib
@@ -70,7 +71,7 @@ class HaProxy:
             time.sleep(harness.POLL_S)
 
     def state(self, name):
-        """What its health checks say of the server of this name: the status, and the last check's."""
+        """Returns what its health checks report for the named server: its status, and that of the last check."""
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(WAIT_S)
             control.connect(self.control)
@@ -85,7 +86,7 @@ class HaProxy:
 
 
 def listening(kind, folder):
-    """A socket for HAProxy to listen on, and what a client connects to."""
+    """Returns a socket for HAProxy to listen on, and the address for clients."""
     if kind == UNIX:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(os.path.join(folder, f"front-{len(os.listdir(folder))}"))
@@ -105,7 +106,7 @@ def client_of(listener):
 
 
 def shown(name):
-    """An address of Python's as the server prints it."""
+    """Formats a Python address as the server prints it."""
     host, port = name[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -116,7 +117,7 @@ def address_for_haproxy(server):
 
 
 def line(client):
-    """What a client reads up to the end of a line, and nothing of what follows that."""
+    """Reads up to the end of a line, and nothing beyond it."""
     read = bytearray()
     while not read.endswith(b"\n"):
         piece = client.recv(1)
@@ -126,13 +127,13 @@ def line(client):
 
 
 def is_known(server, version, kind, folder):
-    """A client through HAProxy is greeted by its own name; what it sends comes back; its end is passed on."""
+    """A client through HAProxy is greeted with its own address; its data is echoed; its end is passed on."""
     front = listening(kind, folder)
     lines = [f"server echo {address_for_haproxy(server)} {VERSIONS[version]}"]
     with front, HaProxy([("front", front, "", lines)]), client_of(front) as client:
         greeting = line(client)
         if kind == UNIX:
-            # It has no name to tell, or says that it knows none.
+            # It has no address to report, or says that the address is unknown.
             require(re.fullmatch(r"hello (unix:\(unnamed\)|(127\.0\.0\.1|\[::1\]):\d+)", greeting), f"{greeting!r}")
         else:
             own, other = shown(client.getsockname()), shown(client.getpeername())
@@ -148,7 +149,7 @@ def is_known(server, version, kind, folder):
 
 
 def is_known_through_two(server, version):
-    """What a client beyond HAProxy's own proxy is, HAProxy passes on in its own words."""
+    """HAProxy passes on the address of a client behind another proxy, in a header of its own."""
     front = listening(V4, "")
     lines = [f"server echo {address_for_haproxy(server)} {VERSIONS[version]}"]
     with front, HaProxy([("front", front, "accept-proxy", lines)]):
@@ -163,7 +164,7 @@ def is_known_through_two(server, version):
 
 
 def is_healthy(server, version):
-    """Checks of HAProxy's own, by a greeting that the server gives only once it has read their header."""
+    """HAProxy's own health checks expect a greeting, which the server sends only once it has read their header."""
     front = listening(V4, "")
     lines = ["option tcp-check", "tcp-check expect rstring ^hello", "server echo "
              f"{address_for_haproxy(server)} {VERSIONS[version]} check inter 100ms check-send-proxy"]
@@ -177,7 +178,7 @@ def is_healthy(server, version):
 
 
 def is_up_by_connecting(server):
-    """A check that only connects and goes is no error, and leaves nothing behind."""
+    """A check that only connects and closes is not an error, and leaves nothing behind."""
     front = listening(V4, "")
     lines = [f"server echo {address_for_haproxy(server)} send-proxy-v2 check inter 50ms no-check-send-proxy"]
     with front, HaProxy([("front", front, "", lines)]) as haproxy:
@@ -185,7 +186,7 @@ def is_up_by_connecting(server):
 
 
 def is_refused():
-    """Who is none of the proxies gets nothing, whatever he sends."""
+    """A peer that is not one of the proxies gets nothing, whatever it sends."""
     with Server([harness.example("proxy_echo"), "--trust=192.0.2.1", "127.0.0.1:0"]) as server:
         with connect(server.address) as client, contextlib.suppress(ConnectionError):
             client.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
@@ -213,7 +214,7 @@ def is_reset(server, what):
 
 
 def deadline_holds(server):
-    """Neither a silent client nor one that trickles keeps its connection for longer than the deadline."""
+    """Neither a silent client nor a trickling one keeps its connection beyond the deadline."""
     with connect(server.address) as silent, connect(server.address) as slow:
         start = time.monotonic()
         for byte in b"PROXY TCP4 192.":
@@ -221,7 +222,7 @@ def deadline_holds(server):
                 slow.sendall(bytes([byte]))
             except ConnectionError:
                 break
-            harness.left_alone(0.5)  # Slower than the deadline allows.
+            harness.left_alone(0.5)  # Too slow for the deadline.
         took = time.monotonic() - start
         require(took >= DEADLINE_S - 0.5, f"reset after {took:.1f} s")
         require(meets_a_reset(silent), "no reset of the silent one")
@@ -229,7 +230,7 @@ def deadline_holds(server):
 
 
 def escapes(server):
-    """A name that would clear the screen is printed harmless."""
+    """An address that would clear the screen is printed escaped."""
     name = b"/\x1b[2J\n".ljust(108, b"\0")
     with connect(server.address) as client:
         client.sendall(b"\r\n\r\n\0\r\nQUIT\n\x21\x31" + struct.pack(">H", 216) + name + bytes(108))

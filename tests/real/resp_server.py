@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The example that speaks Redis' protocol, against redis-server itself, redis-cli, redis-benchmark, redis-py and node-redis.
+"""The example that implements Redis' protocol, against redis-server itself, redis-cli, redis-benchmark, redis-py and node-redis.
 
     python3 tests/real/resp_server.py [STREAMS [SEED]]
 
-after `cargo build --examples --all-features`.  redis-server runs on a Unix socket of its own, without a port and without a
-file, and all commands that the example does not have are taken from it: so what each of them answers to any stream of
-bytes must be the same.  The libraries are fetched (`libraries.py`), once.
+after `cargo build --examples --all-features`.  redis-server runs on its own Unix socket, without a port and without a
+file, and without the commands that the example does not have: so both must give the same answers to any stream of
+bytes.  The libraries are fetched (`libraries.py`), once.
 """
 
 import contextlib
@@ -31,14 +31,14 @@ from harness import WAIT_S, Checks, Failed, Server, Trace, connect, example, rec
 from libraries import Program
 
 LIMIT_S = 300
-POLL_S = 0.0002  # How often is looked whether a piece of a stream is taken, of thousands of them.
-ACK_S = 0.005  # Many times what a read takes.
+POLL_S = 0.0002  # How often to check whether one of thousands of pieces has been taken.
+ACK_S = 0.005  # Many times the size of a read.
 STREAMS = 1500
 BULK_BYTES_MAX = 8 << 20
 ARGUMENTS_MAX = 1 << 20
 LINE_BYTES_MAX = 64 << 10
 HELD_MIB_MAX = 128
-REST_MIB_MAX = 16  # The program itself, its connections, and the buffers that these share.
+REST_MIB_MAX = 16  # The program itself, its connections, and their shared buffers.
 OURS = ["get", "set", "incr", "ping", "mget", "del", "decr", "incrby", "decrby", "echo", "hello", "auth", "client", "info", "command",
         "config", "quit"]
 SUBCOMMANDS = ["command|count", "command|info", "command|docs", "config|get", "client|id", "client|getname", "client|setname"]
@@ -58,14 +58,14 @@ def wait_until(condition, what):
 
 
 def listens(path):
-    """Not so as soon as the path is there: between binding and listening a busy machine may be elsewhere."""
+    """Returns whether it listens; the path appears earlier, and on a busy machine there may be a gap."""
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(path) == 0
 
 
 @contextlib.contextmanager
 def redis_server(without=()):
-    """The path of the socket of a redis-server of our own, which knows no commands of these names."""
+    """Yields the socket path of our own redis-server, without the commands of these names."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "redis.sock")
         lines = ["port 0", f"unixsocket {path}", 'save ""', "appendonly no", f"dir {folder}", "loglevel warning",
@@ -100,14 +100,14 @@ def request(*words):
 
 
 def taken(client):
-    """Whether the other side's kernel has all that was sent (TCP), or its process (Unix)."""
+    """Returns whether the other side's kernel (TCP) or process (Unix) has everything that was sent."""
     return struct.unpack("i", fcntl.ioctl(client, termios.TIOCOUTQ, b"\0" * 4))[0] == 0
 
 
 def wait_until_taken(client):
-    """So that the next piece does not come with this one.
+    """Waits, so that the next piece does not arrive together with this one.
 
-    Over TCP it shows by an ACK, which goes out with the read, or up to 40 ms later where there is no answer to send with it.
+    Over TCP an ACK shows it, which is sent at the read, or up to 40 ms later if there is no answer to send it with.
     """
     late = time.monotonic() + ACK_S
     is_late = lambda: client.family != socket.AF_UNIX and time.monotonic() > late
@@ -120,18 +120,18 @@ def hung_up(client):
     return bool(poll.poll(0))
 
 
-# So much fits into the kernel's buffers, in however small pieces it is written.
+# This fits into the kernel's buffers, in however small pieces it is written.
 FITS_BYTES = 64 * 1024
 
 
 def answers_to(address, pieces):
-    """All that comes back until the end, which is the server's where it has hung up on us, and else ours.
+    """Returns everything received until the server closes the connection, or else until our own end of stream.
 
-    redis-server hangs up at our end whether or not its answers have gone out: of those that do not fit into the kernel's
-    buffers it cuts the rest off.
+    redis-server closes at our end of stream whether or not its answers have been sent: it discards those that do not
+    fit into the kernel's buffers.
     """
     with connect_to(address) as client:
-        with contextlib.suppress(OSError):  # It has hung up: what it said before is there to be read.
+        with contextlib.suppress(OSError):  # It has closed the connection: what it sent before can still be read.
             for piece in pieces:
                 client.sendall(piece)
                 if len(pieces) > 1:
@@ -145,7 +145,7 @@ def answers_to(address, pieces):
 
 
 def ask(client, *words):
-    """The answer to one request, as it is on the wire."""
+    """Returns the answer to one request, as on the wire."""
     client.sendall(request(*words))
     return read_answer(client)
 
@@ -170,13 +170,13 @@ def read_answer(client):
 
 
 def elements_of(line):
-    """How many answers belong to the one that begins so: a map has two for each entry."""
+    """Returns how many elements follow an answer with this header: a map has two for each entry."""
     each = {b"*": 1, b"~": 1, b"%": 2}.get(line[:1])
     return each * int(line[1:]) if each else 0
 
 
 def is_gone(client):
-    """Whether the server has hung up, without an answer."""
+    """Returns whether the server has closed the connection without an answer."""
     with contextlib.suppress(ConnectionError):
         return client.recv(1) == b""
     return True
@@ -186,8 +186,8 @@ def is_gone(client):
 
 KEYS = [b"a", b"b", b"n", b"", b"key:\xff\x00\r\n", b"x" * 300]
 NUMBERS = [b"0", b"41", b"-1", b"9223372036854775806", b"-9223372036854775808", b"007", b" 1", b"1.5", b"99999999999999999999"]
-# Of the connection. However a stream is broken, it should not become what one of both alone knows, as CLIENT LIST, or tells
-# of itself, as CLIENT ID, COMMAND and INFO.
+# Connection commands. However a stream is corrupted, it should not become a command that only one server knows, such as
+# CLIENT LIST, or one with its own details, such as CLIENT ID, COMMAND and INFO.
 SESSION = [[b"hello"], [b"hello", b"2"], [b"hello", b"3"], [b"hello", b"3"], [b"HELLO", b"3", b"setname", b"me"],
            [b"hello", b"2", b"auth", b"default", b"x"], [b"hello", b"3", b"AUTH", b"me", b"x"], [b"hello", b"3", b"auth", b"default"],
            [b"hello", b"3", b"setname", b"a b"], [b"hello", b"2", b"setname"], [b"hello", b"3", b"nosuch\r\nx\0y", b"setname", b"a"],
@@ -230,7 +230,7 @@ def words_of_a_command(chance):
 
 
 def as_line(chance, words):
-    """A request as a person types it, or nearly so."""
+    """Returns a request as a person would type it, or nearly so."""
     def quoted(word):
         kind = chance.random()
         if kind < 0.5 and re.fullmatch(rb"[!#-&(-\[\]-~]+", word):
@@ -259,10 +259,10 @@ def stream_of(chance):
 
 
 def broken(chance, stream):
-    """The same with a byte or two that should not be there, or that are missing."""
+    """Returns the same with a byte or two added or missing."""
     stream = bytearray(stream)
     for _ in range(chance.choice([1, 1, 2, 4])):
-        # The beginnings of lines are where it matters.
+        # The beginnings of lines matter most.
         starts = [match.end() for match in re.finditer(rb"\r\n", stream)] or [0]
         at = min(chance.choice(starts) + chance.randrange(4), len(stream) - 1) if chance.random() < 0.7 \
             else chance.randrange(len(stream))
@@ -285,7 +285,7 @@ def cut(chance, stream):
     return [piece for piece in pieces if piece]
 
 
-# Those of which random ones are too few.
+# Cases that random ones cover too rarely.
 HEADED = [b"*1x", b"*+1", b"*-0", b"*01", b"*2147483648", b"*9223372036854775808", b"*", b"*1\r\n$-1", b"*1\r\n$01",
           b"*1\r\n$8388609", b"*1\r\n:1", b"*1\r\n\r", b"*1\r\n\xff", b"*1\r\n", b"*1\r\n$"]
 FIXED = [head + b"\r\n" for head in HEADED] + [
@@ -306,7 +306,7 @@ def commands_of_redis():
 
 
 def comparable(answers):
-    """Without the version and the id that HELLO tells."""
+    """Removes the version and the id from HELLO's answer."""
     return re.sub(rb"(\$7\r\nversion\r\n)\$\d+\r\n7\.0\.\d+(\r\n\$5\r\nproto\r\n:[23]\r\n\$2\r\nid\r\n):\d+\r\n", rb"\1\2", answers)
 
 
@@ -321,7 +321,7 @@ def same_answers(count, seed):
             expected, got = comparable(answers_to(redis, pieces)), comparable(answers_to(ours.address, pieces))
             same = len(os.path.commonprefix([got, expected]))
             begin = max(same - 100, 0)
-            # redis-server has hung up on more than the kernel held for it.
+            # redis-server has closed with more unsent than the kernel's buffers hold.
             is_cut = same == len(expected) > FITS_BYTES
             require(got == expected or is_cut, f"seed {seed}, stream {number}, {[piece[:100] for piece in pieces]}: from {begin} on\n"
                     f"    got      {got[begin:same + 100]}\n    expected {expected[begin:same + 100]}")
@@ -359,7 +359,7 @@ def redis_cli():
         for words, expected in [(("set", "a", "2"), b"OK"), (("get", "no"), b""), (("mget", "a", "no"), b"2\n"), (("config", "get", "save"), b"save ")]:
             got = cli(server, "-3", *words)
             require(got == expected, f"RESP3: {words}: {got!r}")
-        # A script, and a mass of requests, which ends with an ECHO of its own.
+        # A script, and many requests, which end with redis-cli's own ECHO.
         require(cli(server, stdin=b"set a 1\nincr a\nget a\n") == b"OK\n2\n2", "another script")
         many = b"".join(request("set", f"key:{n}", str(n)) for n in range(20_000))
         require(b"errors: 0, replies: 20000" in cli(server, "--pipe", stdin=many), "not all of them")
@@ -373,7 +373,7 @@ def redis_cli():
 
 
 def redis_cli_on_a_terminal():
-    """There it asks for the documentation of all commands first, and shows hints from it."""
+    """On a terminal it first asks for the documentation of all commands, and shows hints from it."""
     with resp_server() as server:
         parent, child = pty.openpty()
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
@@ -386,7 +386,7 @@ def redis_cli_on_a_terminal():
                                 (b"help mget\r", b"Get the values of all the given keys")]:
             os.write(parent, typed)
             deadline = time.monotonic() + WAIT_S
-            # Until it asks again: what is typed before is not for it.
+            # Until the prompt is back: input typed earlier would be lost.
             while not re.search(re.escape(expected) + b".*> ", shown, re.DOTALL):
                 require(select.select([parent], [], [], deadline - time.monotonic())[0], f"{expected} does not come: {shown}")
                 shown += os.read(parent, 65536)
@@ -403,7 +403,7 @@ def describes_commands_as_redis_does(version):
         for name in OURS + SUBCOMMANDS:
             theirs.sendall(request("command", "info", name))
             expected = first_six(decoded(theirs)[0])
-            # What is about parts of Redis that are not here.
+            # Those about parts of Redis that the example does not have.
             expected[2] = sorted(set(expected[2]) - {b"noscript", b"no_auth", b"allow_busy", b"admin", b"no_async_loading"})
             client.sendall(request("command", "info", name))
             got = first_six(decoded(client)[0])
@@ -445,7 +445,7 @@ def redis_benchmark():
 
 
 def library(argv, environment=None, least=0):
-    """The same program with redis-server and with ours: it is told the same, and finds ours again when that was started anew."""
+    """The same program with redis-server and ours: it gets the same results, and reconnects after ours restarts."""
     environment = environment or {}
     found = []
     for version in ("2", "3", "default"):
@@ -491,20 +491,20 @@ def answers_go_out_together():
             require(receive(client, 7000) == b"+PONG\r\n" * 1000, "other answers")
         counts = trace.counts()
         reads, writes = (sum(counts.get(name, 0) for name in names) for names in (("recvfrom", "read"), ("sendto", "sendmsg", "write")))
-        # 14,000 bytes and as many answers: a few of each, by how they came.
+        # 14,000 bytes and as many answers: a few of each, by how they arrived.
         require(1 <= writes <= reads <= 20, f"{writes} writes for {reads} reads")
         return f"{reads} reads and {writes} writes for 1,000 requests"
 
 
 def requests_are_bounded():
-    """What is too long ends its connection, and nobody else's."""
+    """A request that is too long ends only its own connection."""
     with resp_server() as server, connect(server.address) as bystander:
         biggest = b"\xff" * BULK_BYTES_MAX
         with connect(server.address) as client:
             require(ask(client, "set", "big", biggest) == b"+OK\r\n", "not set")
             require(ask(client, "get", "big") == b"$%d\r\n%s\r\n" % (BULK_BYTES_MAX, biggest), "another value")
             require(ask(client, *["mget"] + ["no"] * (1 << 17)) == b"*%d\r\n" % (1 << 17) + b"$-1\r\n" * (1 << 17), "others")
-            # Five times that is more than a client may be sent at once.
+            # Five times that is more than the server queues for a client.
             client.sendall(request("mget", *["big"] * 5))
             require(is_gone(client), "not ended")
         for stream, text in ((b"*%d\r\n" % (ARGUMENTS_MAX + 1), b"invalid multibulk length"),
@@ -521,7 +521,7 @@ def requests_are_bounded():
 
 
 def incomplete_requests_are_bounded(part, count):
-    """`count` clients send all but the end of a request, and hold more than may be held: what is resident tells."""
+    """`count` clients send all but the end of a request, more than is allowed in total: checks resident memory."""
     with resp_server() as server, contextlib.ExitStack() as sockets:
         gone = 0
         for _ in range(count):
@@ -537,7 +537,7 @@ def incomplete_requests_are_bounded(part, count):
 
 
 def wait_for_taken_or_gone(client):
-    """Waits until the server has taken what was sent; false where it has hung up instead."""
+    """Waits until the server has taken the data; returns false if it has closed the connection instead."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         if not harness.still_connected(client):
@@ -559,7 +559,7 @@ def stored_bytes_are_bounded():
         require(len(ask(client, "get", "key:0")) == 100_011, "not there")
         require(ask(client, "del", "key:0", "key:1") == b":2\r\n", "not deleted")
         require(ask(client, "set", "key:0", "1") == b"+OK\r\n", "no room")
-        # Replacing, at length: it does not grow.
+        # Replacing values for a long time: memory does not grow.
         for n in range(3000):
             size = (n * 7919) % 100_000
             require(ask(client, "set", f"key:{n % 10}", b"w" * size) == b"+OK\r\n", "no room")
@@ -569,11 +569,11 @@ def stored_bytes_are_bounded():
 
 
 def a_client_that_does_not_read():
-    """It asks for 2 GiB: the server waits with it, and serves others meanwhile."""
+    """A client asks for 2 GiB and does not read: the server holds the answers back, and serves others meanwhile."""
     with resp_server() as server, connect(server.address) as client, connect(server.address) as other:
         size, count = 1 << 20, 2048
         require(ask(client, "set", "big", b"b" * size) == b"+OK\r\n", "not set")
-        client.settimeout(LIMIT_S)  # For all that is sent, to `sendall`.
+        client.settimeout(LIMIT_S)  # The timeout of the whole `sendall`.
         sender = threading.Thread(target=client.sendall, args=(request("get", "big") * count,), daemon=True)
         sender.start()
         wait_until(lambda: not taken(client) or not sender.is_alive(), "not sent")
@@ -600,18 +600,18 @@ def keys_expire():
             time.sleep(harness.POLL_S)
         took_s = time.monotonic() - begin
         require(took_s >= 0.4, f"gone after {took_s:.3f} s")
-        # What nobody asks for goes as well.
+        # Unused keys are evicted as well.
         for n in range(5000):
             client.sendall(request("set", f"key:{n}", "x" * 1000, "px", "200"))
         for n in range(5000):
             require(read_answer(client) == b"+OK\r\n", "not set")
         wait_until(lambda: b"db0:keys=1,expires=1," in ask(client, "info", "keyspace"), "they do not go")
-        server.require_idle()  # Though there is a key that will go.
+        server.require_idle()  # Though there is a key that could be evicted.
         return f"after {took_s * 1000:.0f} ms"
 
 
 def silent_peers_do_not_keep_the_others_out():
-    """More of them than there are descriptors, so that a client waits behind them until those are closed."""
+    """There are more silent peers than descriptors, so a client waits until they are closed."""
     with resp_server(descriptors_max=80) as server, contextlib.ExitStack() as sockets:
         begin = time.monotonic()
         for _ in range(120):

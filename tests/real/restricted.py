@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Restricted settings: what README.md's two commands run, and a server under load, where a system gives little.
+"""Restricted settings: what README.md's two commands run, and a server under load, with few resources.
 
-    python3 tests/real/restricted.py           servers in each setting, and tests where all restrictions are combined
+    python3 tests/real/restricted.py           servers in each setting, and tests with all restrictions combined
     python3 tests/real/restricted.py --long    tests in each setting, too
 
-as root, after `cargo build --examples --all-features` and `cargo test --all-features --no-run`.  What a setting takes
-away is looked for first, from within it: one that takes nothing away would show nothing.
+as root, after `cargo build --examples --all-features` and `cargo test --all-features --no-run`.  Each setting is
+first verified from within: one that restricts nothing would prove nothing.
 """
 
 import contextlib
@@ -32,11 +32,11 @@ NOBODY = 65534
 
 MEMORY_BYTES = 64 << 20
 DESCRIPTORS_MAX = 64
-# What a test may have: CONTRIBUTING.md says so. Some have more clients than the servers here may have descriptors.
+# What a test may use, as CONTRIBUTING.md says. Some have more clients than the servers here may have descriptors.
 TEST_DESCRIPTORS_MAX = 256
 
-# The load: clients at once, of whom some wait for a descriptor where there are few, what each sends, and those beside
-# them that send and never read.
+# The load: concurrent clients, some of which wait for a descriptor if there are few; what each sends; and additional
+# clients that send and never read.
 CLIENTS, ROUNDS, MESSAGE_BYTES = 120, 20, 4096
 DEAF, DEAF_BYTES = 20, 4 << 20
 
@@ -75,7 +75,7 @@ FILTERS = {"old-kernel": OLD_KERNEL, "no-ipv6": NO_IPV6}
 
 
 def filtered(name, argv):
-    """Becomes another program, some of whose system calls fail from here on, as those of all that it starts."""
+    """Execs another program, for which, and for its descendants, some system calls fail from here on."""
     steps = FILTERS[name]
     array = (Step * len(steps))(*(Step(*step) for step in steps))
     program = Program(len(steps), array)
@@ -92,7 +92,7 @@ def filtered(name, argv):
 
 @contextlib.contextmanager
 def memory_group():
-    """A group of processes that may have so much memory, what the kernel keeps for them included; its file of members."""
+    """Creates a memory-limited group of processes, kernel memory included; yields the file of its members."""
     name = f"switchboard-test-{os.getpid()}"
     for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
         folder = os.path.join(root, name)
@@ -117,7 +117,7 @@ def without_proc():
 
 
 def read_only():
-    """Every file system but that of temporary files."""
+    """Makes every file system read-only except that of temporary files."""
     script = r"""
         mount --make-rprivate /
         cut -d" " -f5 /proc/self/mountinfo | while read -r at; do
@@ -132,8 +132,8 @@ def by_filter(name):
     return [sys.executable, os.path.abspath(__file__), "--filtered", name]
 
 
-# In the order in which they can be combined: who has no /proc cannot list what is mounted, and who is nobody may not mount.
-# Each: what runs a program under it, and what shows, from within, that it holds: a line of Python.
+# In the order in which they can be combined: listing mounts needs /proc, and mounting needs privileges. Each has a command
+# that runs a program under it, and a line of Python that verifies it from within.
 RESTRICTIONS = {
     "one core": (["taskset", "--cpu-list", "0"], "len(os.sched_getaffinity(0)) == 1"),
     "a read-only root": (read_only(), "fails(errno.EROFS, open, '/etc/switchboard-test', 'w')"),
@@ -158,7 +158,7 @@ assert {}
 
 
 def require_to_hold(names):
-    """Looks from within whether the restrictions are there."""
+    """Verifies from within that the restrictions hold."""
     for name in names:
         wrapper, shows = RESTRICTIONS[name]
         look = subprocess.run([*wrapper, sys.executable, "-c", LOOK.format(shows)], capture_output=True, text=True, timeout=20)
@@ -174,7 +174,7 @@ def under(names, argv):
 
 
 def exchange(address, number, failures):
-    """One client, every byte of whose echo is checked."""
+    """One client; checks every byte of its echo."""
     try:
         with socket.create_connection(address, 60) as client:
             client.settimeout(60)
@@ -192,7 +192,7 @@ def exchange(address, number, failures):
 
 
 def load(server, deaf_count):
-    """Honest clients, all at once, beside some that send much and read nothing."""
+    """Well-behaved clients, all at once, alongside some that send much and read nothing."""
     failures = []
     with contextlib.ExitStack() as stack:
         for _ in range(deaf_count):
@@ -214,7 +214,7 @@ def server_works(names, programs, descriptors_max=None, members=None):
     require_to_hold(names)
     argv = [programs["echo_server"], ANY_PORT]
     if members:
-        # Before all else: who is nobody may not join it.
+        # First of all: an unprivileged process may not join it.
         argv = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', members, *under(names, argv)]
     else:
         argv = under(names, argv)
@@ -241,7 +241,7 @@ def first_command_works(argv, descriptors_max):
 
 
 def service_restarts(argv, descriptors_max):
-    """A new process takes over, which has to find the program of the old one."""
+    """A new process takes over; it has to find the old one's program."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(Server(argv, descriptors_max=descriptors_max))
         require(service.ask(server.address) == server.pid, "another process answers")
@@ -300,7 +300,7 @@ def main():
         for name in ("echo_server", "select_server", "service"):
             programs[name] = shutil.copy(harness.example(name), scratch)
         programs["tests"] = [shutil.copy(program, scratch) for program in test_programs()]
-        # As cargo has it, which runs them otherwise.
+        # As under cargo, which normally runs them.
         environment = {**os.environ, "TMPDIR": scratch, "CARGO_PKG_NAME": "switchboard", "SWITCHBOARD_SEEDS": "100"}
         everything = list(RESTRICTIONS)
         for name in RESTRICTIONS:

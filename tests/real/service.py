@@ -2,8 +2,8 @@
 """The service example as a service manager runs it: sockets handed over, readiness, the watchdog, drains, and restarts
 under load in which nobody is refused and no answer is cut.
 
-systemd's own part is played by `systemd-socket-activate` (of the Debian package `systemd`, which need not run), and by
-this script where it hands sockets over or hears notifications itself.
+`systemd-socket-activate` acts as systemd (from the Debian package `systemd`, which need not run), as does this script
+when it passes sockets in or receives notifications itself.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ from harness import WAIT_S, Checks, Server, connect, refused, require
 LIMIT_S = 240
 ANY = "tcp:127.0.0.1:0"
 
-# A process that takes over is not started from here. Once its parent has ended it is given to this one, and ends with it.
+# A process that takes over is not started here. Once its parent has exited, this one becomes its parent and ends it.
 PR_SET_CHILD_SUBREAPER = 36
 require(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0, "cannot become a subreaper")
 
 
 def descendants():
-    """The processes that were started here and by those, as (pid, state)."""
+    """Returns all descendants of this process, as (pid, state)."""
     parents = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -47,7 +47,7 @@ def descendants():
 
 
 def end_process(pid):
-    """Ends a process that was started by one that was started here, and waits for it."""
+    """Ends an indirectly started process, and waits for it."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: is_gone(pid), f"the end of process {pid}")
@@ -72,7 +72,7 @@ def service(*arguments, program=None, **options):
 
 
 class Manager:
-    """Hears what a service manager is told."""
+    """Receives the notifications for a service manager."""
 
     def __init__(self, name):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -81,7 +81,7 @@ class Manager:
         self.environment = {"NOTIFY_SOCKET": name}
 
     def hear(self):
-        """The next message but the watchdog's, as a dictionary."""
+        """Returns the next message other than the watchdog's, as a dictionary."""
         while True:
             lines = self.socket.recv(4096).decode().splitlines()
             message = dict(line.split("=", 1) for line in lines)
@@ -97,7 +97,7 @@ class Manager:
 
 @contextlib.contextmanager
 def environment(**variables):
-    """What the servers started meanwhile have in their environment beside what is there."""
+    """Adds to the environment of servers that are started meanwhile."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
@@ -108,7 +108,7 @@ def environment(**variables):
 
 
 def ask(address, line=b"hello", client=None):
-    """Sends a line; answers which process has answered, having compared the rest."""
+    """Sends a line, checks the answer, and returns the id of the process that sent it."""
     own = None if client else connect(address)
     with own or contextlib.nullcontext():
         asked = client or own
@@ -139,9 +139,9 @@ def unix_client(path):
 
 
 def activated(folder):
-    """By systemd's own program, one TCP and one Unix socket, with their names."""
+    """Sockets from systemd's own program: one TCP and one Unix socket, with their names."""
     path = os.path.join(folder, "activated.sock")
-    # It takes no port 0: one that was free a moment ago.
+    # It does not accept port 0, so use one that was free a moment ago.
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = free.getsockname()
     listens = ["-l", "%s:%d" % address, "-l", path, "--fdname=web:local"]
@@ -151,7 +151,7 @@ def activated(folder):
         stack.callback(process.stdout.close)
         stack.callback(harness.end, process)
         wait_until(lambda: os.path.exists(path), "systemd's Unix socket")
-        # The program is started by whoever comes first, in place of systemd's.
+        # The first client starts the program, which replaces systemd's.
         require(ask(address) == process.pid, "another process answers")
         with unix_client(path) as client:
             require(ask(None, client=client) == process.pid, "another process answers")
@@ -164,7 +164,7 @@ def activated(folder):
 
 
 def all_sockets_of_a_name_are_served():
-    """A unit with several ListenStream= hands over as many sockets of one name; a restart hands on all of them."""
+    """A unit with several ListenStream= passes as many sockets under one name; a restart passes all of them on."""
     with contextlib.ExitStack() as stack:
         sockets = [high(stack, socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         argv, options = handed(sockets, "systemd:web", "systemd:admin", names="web:admin:web")
@@ -184,7 +184,7 @@ def all_sockets_of_a_name_are_served():
 
 
 def units_are_valid(folder):
-    """systemd says nothing about the example's unit files, but that the program is not installed here."""
+    """systemd's only complaint about the example's unit files is that the program is not installed here."""
     names = ["switchboard.service", "switchboard.socket"]
     for name in names:
         with open(os.path.join(harness.PROJECT, "examples", "service", name), encoding="utf-8") as file:
@@ -202,8 +202,8 @@ def descriptor_flags(pid, number):
 
 
 def handed(sockets, *arguments, names=None, pid="$$", count=None):
-    """A service that is started with these as its descriptors from 3 on, and with what is said of them."""
-    # Each goes where it belongs by way of a number that no other has.
+    """Starts a service with these as its descriptors from 3 on, and with their description."""
+    # Each is moved to its place through a number that no other uses.
     moves = [f"exec {3 + index}<&{sock.fileno()}" for index, sock in enumerate(sockets)]
     exports = [f"LISTEN_PID={pid}"] if pid else []
     exports.append(f"LISTEN_FDS={len(sockets) if count is None else count}")
@@ -214,7 +214,7 @@ def handed(sockets, *arguments, names=None, pid="$$", count=None):
 
 
 def says(what, sockets, *arguments, **said):
-    """It does not start, and says why."""
+    """It does not start, and prints why."""
     argv, options = handed(sockets, *arguments, **said)
     process = harness.start(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
     try:
@@ -244,13 +244,13 @@ def wrong_ones_are_named():
         says('there are ["web"]', [listening], "systemd:other", names="web")
         says("none is left", [listening], "systemd:web", "systemd:web", names="web")
         says("no listening socket was handed over", [udp], "systemd:web", names="web")
-        # Meant for somebody else.
+        # Meant for another process.
         says("no listening socket was handed over", [listening], "systemd:web", names="web", pid="1")
         require(other, "kept until here")
 
 
 def high(stack, sock):
-    """The same with a descriptor that stands in nobody's way."""
+    """Duplicates a descriptor to a number that does not collide with any other."""
     stack.callback(sock.close)
     if isinstance(sock, socket.socket):
         copy = socket.socket(fileno=os.dup(sock.detach()))
@@ -270,7 +270,7 @@ def manager_is_told(name):
         with Server(service(ANY)) as server:
             require(manager.hear() == {"READY": "1"}, "not ready")
             require(ask(server.address) == server.pid, "another process answers")
-            # Half of the time that it asks for; a busy machine is late, and then the next one comes sooner.
+            # Half of the requested interval; on a busy machine one may be late, and then the next one comes sooner.
             pings = [time.monotonic() for _ in range(6) if manager.socket.recv(100) == b"WATCHDOG=1\n"]
             require(len(pings) == 6, "other messages than the watchdog's")
             took_s = pings[-1] - pings[0]
@@ -336,7 +336,7 @@ def restart_takes_over(folder):
         server = stack.enter_context(Server(service(ANY, f"unix:{path}:mode=600", "unix:@switchboard-%d" % os.getpid())))
         require(manager.hear() == {"READY": "1"}, "not ready")
         inode = os.stat(path).st_ino
-        # Its own, beside what it listens on; a descriptor that leaked into the next process would be one more each time.
+        # Its own, besides its listeners; a descriptor leaked into the next process would add one each time.
         open_at_start = server.descriptors()
         kept = connect(server.address)
         require(ask(None, client=kept) == server.pid, "another process answers")
@@ -352,7 +352,7 @@ def restart_takes_over(folder):
             new = int(ready["MAINPID"])
             stack.callback(end_process, new)
             if kept:
-                # Whoever is connected stays, and is let go with the next answer.
+                # Connected clients stay, and are disconnected after the next answer.
                 require(ask(None, client=kept) == old, "the new process answers on an old connection")
                 require(kept.recv(1) == b"", "it is kept open while the server drains")
                 kept = kept.close()
@@ -375,7 +375,7 @@ def restart_takes_over(folder):
 
 
 def program_in(folder, text=None):
-    """The example under another path, or a script in its place."""
+    """Puts the example, or a script in its place, under another path."""
     path = os.path.join(folder, "program")
     temporary = path + ".new"
     with open(temporary, "wb") as file:
@@ -407,7 +407,7 @@ def failed_restart_changes_nothing(folder):
             os.kill(server.pid, signal.SIGUSR2)
             require("RELOADING" in manager.hear(), "not told that it reloads")
             if "not ready" in why:
-                # A second one meanwhile is not a second start.
+                # A second signal meanwhile does not start a second process.
                 wait_until(lambda: len(descendants()) == 2, "a new process")
                 os.kill(server.pid, signal.SIGUSR2)
             told = manager.hear()
@@ -415,7 +415,7 @@ def failed_restart_changes_nothing(folder):
             require(ask(server.address) == server.pid, "another process answers")
             wait_until(lambda: len(descendants()) == 1, f"no process left over of {descendants()}")
         server.require_idle(polls_max=5)
-        # Then a good one.
+        # Then a working one.
         program_in(folder)
         os.kill(server.pid, signal.SIGUSR2)
         require("RELOADING" in manager.hear(), "not told that it reloads")
@@ -425,8 +425,8 @@ def failed_restart_changes_nothing(folder):
         require(ask(server.address) == new, "another process answers")
 
 
-# A new process that is killed and does not end until the file `release` is there: one that traces it holds it. What both
-# have of the old process is closed, so that it sees at once that the new one will not become ready.
+# A new process that is killed but does not exit until the file `release` exists, since its tracer holds it. Both close what
+# they inherited from the old process, so that it sees at once that the new one will not become ready.
 HELD = """#!/usr/bin/env python3
 import ctypes, os, time
 parent = os.getpid()
@@ -449,7 +449,7 @@ time.sleep(1000)
 
 
 def killed_and_held(server):
-    """Whether a child of the server's is stopped at its end, which takes a tracer."""
+    """Returns whether a child of the server is stopped at its exit, by a tracer."""
     return "t" in [state for pid, state in descendants().items() if pid != server]
 
 
@@ -471,7 +471,7 @@ def one_that_does_not_die_is_not_waited_for(folder):
         open(release, "w", encoding="ascii").close()
         told = manager.hear()
         require(told.get("READY") == "1" and "did not become ready: signal: 9" in told["STATUS"], f"told {told}")
-        # The one that held it has no parent any more, and is ours.
+        # Its tracer has lost its parent, and is now our child.
         wait_until(lambda: all(map(is_gone, descendants().keys() - {server.pid})), "the end of the new process")
         require(ask(server.address) == server.pid, "another process answers")
 
@@ -524,7 +524,7 @@ class Load:
             return sum(self.answered.values())
 
     def goes_on(self, count):
-        """Waits for so many more answers, or for a failure."""
+        """Waits for this many more answers, or for a failure."""
         wanted = self.total() + count
         wait_until(lambda: self.total() >= wanted or self.failures, f"{count} answers", 60)
 
@@ -538,7 +538,7 @@ BETWEEN = 150  # Answers.
 
 
 def restarts_under_load(folder):
-    """SIGUSR2 again and again: the listener is the service's own."""
+    """Repeated SIGUSR2: the service owns the listener."""
     with contextlib.ExitStack() as stack:
         manager = stack.enter_context(Manager(os.path.join(folder, "notify")))
         stack.enter_context(environment(**manager.environment))
@@ -563,7 +563,7 @@ def restarts_under_load(folder):
 
 
 def sigterm_under_load():
-    """SIGTERM and a new start again and again: the listener is the manager's, who comes meanwhile waits."""
+    """Repeated SIGTERM and restart: the manager owns the listener, and clients wait meanwhile."""
     with contextlib.ExitStack() as stack:
         listening = high(stack, socket.create_server(("127.0.0.1", 0), backlog=1024))
         argv, options = handed([listening], "systemd:web", "--delay", "5", names="web")

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Peers that say nothing and hold all descriptors: somebody else is served as soon as the example has promised.
+"""Silent peers that hold all descriptors: another client is served within the time that the example promises.
 
     python3 tests/real/silent_peers.py
 
-after `cargo build --examples --all-features`.  Each server may have 80 descriptors, and 120 peers connect and say nothing.
-The examples' own times would take long, so they are given others, by the option that users have for it.
+after `cargo build --examples --all-features`.  Each server may have 80 descriptors, and 120 silent peers connect.
+The examples' default times would take long, so shorter ones are set with the option that users have for it.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ def server(name, *arguments, timeout_s=TIMEOUT_S, **options):
 
 @contextlib.contextmanager
 def silent_peers(server, first_words=b"", all_held=True):
-    """As many as wait, too; all descriptors that there are for them are held then."""
+    """Connects so many that some wait; by then they hold all descriptors available to them."""
     with contextlib.ExitStack() as stack:
         peers = [stack.enter_context(connect(server.address)) for _ in range(SILENT)]
         for peer in peers:
@@ -49,7 +49,7 @@ def silent_peers(server, first_words=b"", all_held=True):
 
 
 def line_of(client, wanted):
-    """Reads until a line with this text has come."""
+    """Reads until a line with this text has arrived."""
     received = bytearray()
     while wanted not in received:
         piece = client.recv(65536)
@@ -59,7 +59,7 @@ def line_of(client, wanted):
 
 
 def somebody_else(server, ask, promised_s=PROMISED_S):
-    """Somebody who comes last is served within the promised time; how long it took."""
+    """A client that connects last is served within the promised time; returns how long it took."""
     begin = time.monotonic()
     with connect(server.address) as client:
         client.settimeout(promised_s)
@@ -70,7 +70,7 @@ def somebody_else(server, ask, promised_s=PROMISED_S):
 
 
 def end_of(peer, limit_s=2 * PROMISED_S):
-    """How its connection ends: "end" or "reset"."""
+    """Returns how its connection ends: "end" or "reset"."""
     peer.settimeout(limit_s)
     try:
         while peer.recv(65536):
@@ -120,7 +120,7 @@ def http_server():
         with silent_peers(http) as peers:
             found = somebody_else(http, get)
             require(ends_of(peers) == {"end"}, "not ended in order")
-        # Those whose connections are kept alive and who ask for nothing more.
+        # Peers with keep-alive connections that send no further request.
         with silent_peers(http, REQUEST):
             return f"{found}, and {somebody_else(http, get)}"
 
@@ -202,7 +202,7 @@ def ask_echo(client):
 
 def relay_is_free_again():
     with relay() as between:
-        # It keeps some descriptors for itself, so that nobody is reset for want of a second one.
+        # It reserves some descriptors, so that no client is reset for lack of a second one.
         with silent_peers(between, all_held=False) as peers:
             between.wait_until(lambda: between.descriptors() > DESCRIPTORS_MAX // 2, "pairs")
             found = somebody_else(between, ask_echo, RELAY_PROMISED_S)
@@ -221,7 +221,7 @@ def pair(stack):
 
 
 def relay_times():
-    """A pair of which one direction is used is not idle, whole or half closed; once none is, both sides are reset."""
+    """A pair with one active direction is not idle, even if half-closed; once both are idle, both sides are reset."""
     with contextlib.ExitStack() as stack:
         there, half_there, back, half_back = [pair(stack) for _ in range(4)]
         talking = [there, half_there, back[::-1], half_back[::-1]]
@@ -241,7 +241,7 @@ def relay_times():
 
 
 def relay_to_one_that_takes_nothing():
-    """However much the other side has sent, which is held up then."""
+    """The other side is held back, however much it has sent."""
     for sender in (0, 1):
         with contextlib.ExitStack() as stack:
             ends = pair(stack)
@@ -294,7 +294,7 @@ def relay_per_peer():
 
 
 def proxy_echo_per_client():
-    """It is the client that counts, as the proxy tells it, and not the proxy."""
+    """The limit applies to the client that the proxy reports, not to the proxy."""
     with server("proxy_echo", ANY_PORT, "--per-peer", "2", timeout_s=100) as limited, contextlib.ExitStack() as stack:
         client = lambda: stack.enter_context(connect(limited.address))
         one, other = client(), client()

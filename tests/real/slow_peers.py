@@ -1,9 +1,9 @@
-"""Servers with peers that read slowly, or not at all: the slow ones get their whole answers, and those that do not read
-take nobody else's.
+"""Servers with peers that read slowly, or not at all: the slow ones get their complete answers, and those that do not
+read do not affect the others.
 
     python3 tests/real/slow_peers.py
 
-after `cargo build --examples --all-features`.  It takes half a minute, most of which is waiting, with limits as by default.
+after `cargo build --examples --all-features`.  It takes half a minute, mostly waiting, with default limits.
 """
 
 import socket
@@ -22,7 +22,7 @@ VALUE = 8 << 20
 
 
 def read_slowly(client, rate, seconds):
-    """Reads so many bytes a second for so long, by a schedule that makes up for what is late."""
+    """Reads at this rate for this long, on a schedule that makes up for delays."""
     step, start, taken = 0.05, time.monotonic(), 0
     while (now := time.monotonic() - start) < seconds:
         due = int(now * rate) - taken
@@ -36,7 +36,7 @@ def read_slowly(client, rate, seconds):
 
 
 def read_rest(client, count):
-    """How many bytes there were in all, and what came after the last: an end, or a reset."""
+    """Returns the total number of bytes, and how the stream ended: an end, or a reset."""
     while True:
         try:
             data = client.recv(1 << 20)
@@ -48,7 +48,7 @@ def read_rest(client, count):
 
 
 def in_threads(tasks):
-    """Runs tasks beside each other, and raises what the first of them that failed has raised."""
+    """Runs tasks concurrently, and raises the exception of the first that failed."""
     errors = []
 
     def guarded(task):

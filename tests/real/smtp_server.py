@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The mail server, by Python's smtplib, swaks and curl; and by peers that smuggle, flood, stall and leave.
+"""The mail server with Python's smtplib, swaks and curl, and with peers that smuggle, flood, stall and leave.
 
     python3 tests/real/smtp_server.py
 
@@ -27,7 +27,7 @@ DOTS = b"Subject: dots\r\n\r\n.\r\n..\r\n.a line\r\n\r\nthe end.\r\n"
 
 @contextlib.contextmanager
 def serving(*options, threads=False):
-    """A server that stores into a folder, and what it has stored."""
+    """Runs a server that stores into a folder, and yields what it has stored."""
     with tempfile.TemporaryDirectory(prefix="mail-") as folder:
         ways = ["--threads", "4"] if threads else []
         with Server([harness.example("smtp_server"), ANY_PORT, "--maildir", folder, *ways, *options]) as server:
@@ -35,7 +35,7 @@ def serving(*options, threads=False):
 
 
 def body(stored):
-    """A stored message without the lines that the server writes before it."""
+    """Returns a stored message without the lines that the server prepends."""
     require(stored.startswith(b"Return-Path: <"), f"no return path: {stored[:60]!r}")
     head, _, rest = stored.partition(b"\r\n")
     received, _, rest = rest.partition(b" +0000\r\n")
@@ -44,7 +44,7 @@ def body(stored):
 
 
 class Peer:
-    """A client by hand."""
+    """A raw client."""
 
     def __init__(self, server, greet=True):
         self.socket = connect(server.address)
@@ -124,7 +124,7 @@ def by_curl(threads):
 
 
 def many_at_once(threads):
-    """As many clients as there are, each with a message of its own."""
+    """Many clients at once, each with its own message."""
     with serving(threads=threads) as (server, stored), contextlib.ExitStack() as stack:
         peers = [stack.enter_context(Peer(server)) for _ in range(4 if threads else 100)]
         for peer in peers:
@@ -135,7 +135,7 @@ def many_at_once(threads):
 
 
 def smuggled(threads):
-    """What some servers take for the end of a message is no end here, and no message that holds it is stored."""
+    """What some servers take for the end of a message is none here, and messages that contain it are not stored."""
     with serving(threads=threads) as (server, stored):
         for ending in (b"\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r\n.\n", b"\r\n.\r", b"\r.\r"):
             with Peer(server) as peer:
@@ -149,7 +149,7 @@ def smuggled(threads):
 
 
 def endless_message(threads):
-    """A message that never ends: cut off, in words, and not kept."""
+    """An endless message is rejected with an answer, and not kept."""
     with serving(threads=threads) as (server, stored), Peer(server) as peer:
         peer.begin_message()
         sent = 0
@@ -163,7 +163,7 @@ def endless_message(threads):
 
 
 def too_long_messages(threads):
-    """A little too long, and lines too long: read to the end, refused there, and the connection goes on."""
+    """Messages slightly too long, or with long lines, are read to the end and refused; the connection stays open."""
     with serving(threads=threads) as (server, stored), Peer(server) as peer:
         peer.begin_message()
         peer.socket.sendall((b"z" * 500 + b"\r\n") * 3000)
@@ -177,7 +177,7 @@ def too_long_messages(threads):
 
 
 def ten_thousand_recipients(threads):
-    """All sent before an answer is read: a hundred are taken, each of the others is told so, and the mail goes to the hundred."""
+    """All are sent before reading an answer: a hundred are accepted and get the mail; the others are refused."""
     with serving(threads=threads) as (server, stored), Peer(server) as peer:
         peer.say(b"MAIL FROM:<a@example.org>", b"250")
         peer.socket.settimeout(0.5)
@@ -200,7 +200,7 @@ def ten_thousand_recipients(threads):
 
 
 def reads_nothing():
-    """A client that asks for ever and reads nothing is read no further, and nobody else notices."""
+    """The server stops reading from a client that sends endlessly and reads nothing; others are unaffected."""
     with serving() as (server, _), Peer(server) as greedy:
         greedy.socket.settimeout(1)
         sent = 0
@@ -214,7 +214,7 @@ def reads_nothing():
 
 
 def garbage(threads):
-    """Binary noise, and somebody who speaks HTTP: twenty errors, then it hangs up."""
+    """Binary noise, and an HTTP client: after twenty errors the server closes the connection."""
     with serving(threads=threads) as (server, _):
         with Peer(server) as peer:
             peer.socket.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\xff\xfe\x00\r\n" + b"\r\n" * 40)
@@ -226,7 +226,7 @@ def garbage(threads):
 
 
 def silence(threads):
-    """Half a line, half a message, and nothing at all: each is told, and let go."""
+    """Half a line, half a message, and nothing at all: each gets an answer and is disconnected."""
     with serving("--timeout", "1", threads=threads) as (server, stored):
         with Peer(server) as half, Peer(server) as body_alone, Peer(server) as nothing:
             half.socket.sendall(b"MAIL FR")
@@ -257,7 +257,7 @@ def leaves(threads):
 
 
 def quits_behind_its_message(threads):
-    """QUIT comes with the message, as of a client that pipelines: the message is stored first."""
+    """QUIT is pipelined with the message: the message is stored first."""
     with serving(threads=threads) as (server, stored), Peer(server) as peer:
         peer.begin_message()
         peer.socket.sendall(b"last words\r\n.\r\nQUIT\r\n")
@@ -268,10 +268,10 @@ def quits_behind_its_message(threads):
 
 
 def one_too_many():
-    """One more than one address may have is told so, and let go."""
+    """A connection over the limit per address gets an answer and is disconnected."""
     with serving("--per-peer", "2") as (server, _), Peer(server) as one, Peer(server) as two:
         with Peer(server, greet=False) as third:
-            third.socket.sendall(b"EHLO third\r\n")  # What it says meanwhile does not cost it the answer.
+            third.socket.sendall(b"EHLO third\r\n")  # Data sent meanwhile does not make it lose the answer.
             third.expect(b"421")
             third.end_of_stream()
         one.say(b"NOOP", b"250")
@@ -279,7 +279,7 @@ def one_too_many():
 
 
 def ends_in_order():
-    """SIGTERM: who has no message under way is told so; one that has ends it first."""
+    """SIGTERM: a client without a message in progress is told at once; one with a message can finish it first."""
     with serving() as (server, stored), Peer(server) as idle, Peer(server) as busy:
         busy.begin_message()
         server.process.send_signal(signal.SIGTERM)
@@ -293,7 +293,7 @@ def ends_in_order():
 
 
 def cannot_store(threads):
-    """A folder that is gone: the client is told to come again, and the server goes on."""
+    """The folder is gone: the client gets a temporary error, and the server continues."""
     with serving(threads=threads) as (server, stored), Peer(server) as peer:
         folder = server.process.args[server.process.args.index("--maildir") + 1]
         shutil.rmtree(folder)
