@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The example that implements Redis' protocol, against redis-server itself, redis-cli, redis-benchmark, redis-py and node-redis.
+"""The example that implements Redis' protocol: redis-server itself, redis-cli, redis-benchmark, redis-py, node-redis.
 
     python3 tests/real/resp_server.py [STREAMS [SEED]]
 

@@ -132,8 +132,8 @@ def by_filter(name):
     return [sys.executable, os.path.abspath(__file__), "--filtered", name]
 
 
-# In the order in which they can be combined: listing mounts needs /proc, and mounting needs privileges. Each has a command
-# that runs a program under it, and a line of Python that verifies it from within.
+# In the order in which they can be combined: listing mounts needs /proc, and mounting needs privileges. Each has a
+# command that runs a program under it, and a line of Python that verifies it from within.
 RESTRICTIONS = {
     "one core": (["taskset", "--cpu-list", "0"], "len(os.sched_getaffinity(0)) == 1"),
     "a read-only root": (read_only(), "fails(errno.EROFS, open, '/etc/switchboard-test', 'w')"),

@@ -425,8 +425,8 @@ def failed_restart_changes_nothing(folder):
         require(ask(server.address) == new, "another process answers")
 
 
-# A new process that is killed but does not exit until the file `release` exists, since its tracer holds it. Both close what
-# they inherited from the old process, so that it sees at once that the new one will not become ready.
+# A new process that is killed but does not exit until the file `release` exists, since its tracer holds it. Both
+# close what they inherited from the old process, so that it sees at once that the new one will not become ready.
 HELD = """#!/usr/bin/env python3
 import ctypes, os, time
 parent = os.getpid()
