@@ -9,6 +9,7 @@ mod scripts;
 mod unix_datagrams;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::machine::{Family, Machine};
 use crate::sys::sim::{Faults, Network};
@@ -31,7 +32,10 @@ fn is_for_unix(script: &str) -> bool {
 /// Compares a script on Unix sockets.
 #[cfg(unix)]
 fn compare_unix(name: &str, script: &str) {
-    let folder = std::env::temp_dir().join(format!("switchboard-{}-{name}", std::process::id()));
+    // Short, since the path of a Unix socket has at most 108 bytes, however long that of the folder of temporary files is.
+    static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+    let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("sb-{}-{number}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     let compared = std::panic::catch_unwind(|| compare_by(name, script, || Family::Unix(folder.clone())));
     std::fs::remove_dir_all(&folder).unwrap();
@@ -40,8 +44,25 @@ fn compare_unix(name: &str, script: &str) {
 
 /// Returns how many datagrams a receiver on this machine holds before it is full, which is a setting.
 fn unix_datagrams_max() -> usize {
-    let setting = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen");
-    setting.ok().and_then(|setting| setting.trim().parse().ok()).unwrap_or(10)
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    // By filling one: `/proc`, where the setting is, may be missing.
+    let id = std::thread::current().id();
+    let name = SocketAddr::from_abstract_name(format!("switchboard-full-{}-{id:?}", std::process::id())).unwrap();
+    let _receiver = UnixDatagram::bind_addr(&name).unwrap();
+    let mut held = 0;
+    loop {
+        // Each of these has memory for more.
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        for _ in 0..100 {
+            if sender.send_to_addr(b"x", &name).is_err() {
+                return held - 1;
+            }
+            held += 1;
+        }
+    }
 }
 
 fn compare_by(name: &str, script: &str, family: impl Fn() -> Family) {
