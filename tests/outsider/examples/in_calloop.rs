@@ -26,6 +26,9 @@ mod on_unix {
         pub(crate) seconds: u64,
     }
 
+    /// calloop's loop, whose callbacks get the program.
+    pub(crate) type Host = calloop::EventLoop<'static, Program>;
+
     struct Echo;
 
     impl Protocol for Echo {
@@ -43,9 +46,9 @@ mod on_unix {
         listener.local_addr()?.as_inet().ok_or(io::ErrorKind::AddrNotAvailable.into())
     }
 
-    /// Runs both until the loop is stopped.
-    pub(crate) fn run(program: &mut Program, second: Duration) -> Result<(), Box<dyn std::error::Error>> {
-        let mut host = calloop::EventLoop::<Program>::try_new()?;
+    /// Returns calloop's loop, which waits for the guest's descriptor and for its own timer.
+    pub(crate) fn host(program: &Program, second: Duration) -> Result<Host, Box<dyn std::error::Error>> {
+        let host = Host::try_new()?;
         // A duplicate of the poller's descriptor, since calloop takes ownership of what it waits for.
         let guest = program.event_loop.as_fd().try_clone_to_owned()?;
         host.handle()
@@ -54,6 +57,11 @@ mod on_unix {
             program.seconds += 1;
             TimeoutAction::ToDuration(second)
         })?;
+        Ok(host)
+    }
+
+    /// Runs both until the loop is stopped.
+    pub(crate) fn run(host: &mut Host, program: &mut Program) -> Result<(), Box<dyn std::error::Error>> {
         while !program.event_loop.take_stop() {
             let time_to_next = program.event_loop.time_to_next();
             host.dispatch(time_to_next, program)?;
@@ -72,8 +80,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut program = on_unix::Program { event_loop: switchboard::EventLoop::new()?, seconds: 0 };
     switchboard::signals::drain_on_signals(&mut program.event_loop.context(), Duration::from_secs(5))?;
     let listening = on_unix::serve(&mut program.event_loop, address)?;
+    let mut host = on_unix::host(&program, Duration::from_secs(1))?;
     println!("listening on {listening}");
-    on_unix::run(&mut program, Duration::from_secs(1))?;
+    on_unix::run(&mut host, &mut program)?;
     println!("{} s", program.seconds);
     Ok(())
 }
@@ -89,7 +98,7 @@ mod tests {
     use std::net::{SocketAddr, TcpStream};
     use std::time::Duration;
 
-    use super::on_unix::{Program, run, serve};
+    use super::on_unix::{Program, host, run, serve};
     use switchboard::EventLoop;
 
     #[test]
@@ -115,7 +124,8 @@ mod tests {
             timer.unwrap();
         });
         // Too long to wake the host.
-        run(&mut program, Duration::from_secs(3600)).unwrap();
+        let mut host = host(&program, Duration::from_secs(3600)).unwrap();
+        run(&mut host, &mut program).unwrap();
         client.join().unwrap();
         assert_eq!(program.seconds, 0);
     }
@@ -124,7 +134,8 @@ mod tests {
     fn timers_of_the_host_come_while_the_guest_has_nothing_to_do() {
         let mut program = Program { event_loop: EventLoop::new().unwrap(), seconds: 0 };
         program.event_loop.context().call_later(Duration::from_millis(300), |context| context.stop());
-        run(&mut program, Duration::from_millis(10)).unwrap();
+        let mut host = host(&program, Duration::from_millis(10)).unwrap();
+        run(&mut host, &mut program).unwrap();
         assert!(program.seconds > 0);
     }
 }
