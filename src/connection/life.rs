@@ -1,4 +1,6 @@
 //! The life of a connection: its states, and the table of transitions.
+//!
+#![doc = include_str!("life.md")]
 
 /// A state. Nothing is delivered in `Connecting`, and no callback runs any more in `Gone`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

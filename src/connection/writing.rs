@@ -170,7 +170,7 @@ impl Connection {
     /// last byte. Measured on Linux over loopback, where pieces are largest, and whatever the peer's rate: after the
     /// buffers were full, the first send that takes anything succeeds when the peer has taken 66,660 bytes, the next
     /// one after 129,584 more, further ones after 95,232. So once large steps were seen, a peer is given twice the
-    /// time.
+    /// time. Smaller sends do not help: with 4 KiB each the steps were 66,660, 114,404 and 80,052.
     pub(crate) fn patience_ns(&self, timeout: Duration) -> u64 {
         let timeout_ns = ns_of(timeout);
         match self.bytes_sent >= MUCH_SENT_BYTES && self.notes.has(Note::Coarse) {

@@ -187,6 +187,12 @@ impl Parts {
 
     /// The only way in which a connection ends, whatever the cause (C5): closes the socket, and queues the one call of
     /// `connection_lost`. Does nothing if it has ended already.
+    ///
+    /// The causes, by the files that call this: a failed read and the peer's end (`receive.rs`); a failed send, a cap,
+    /// the end of a flush, and `detach` once its callback has returned (`send.rs`); the close deadline and the end of
+    /// lingering (`timers.rs`); the loop's cap of queued output (`hoards.rs`); `abort`, and what `timed_out` asks for
+    /// (`transport.rs`); a connect that fails (`connect.rs`); a panic (`guard.rs`); shutdown and drop (`shutdown.rs`);
+    /// a listener's cap, for a connection that lingers (`accept.rs`).
     pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {
         self.queue_share(id);
         let Some(mut connection) = self.slots.alive_mut(id) else {

@@ -1,7 +1,26 @@
 //! The rules of the loop, tested in memory: the whole loop runs on scripted sockets and a clock that only waiting
 //! moves.
 //!
-//! There is one file for each group of rules; each test's name begins with the rule it tests.
+//! There is one file for each group of rules; each test's name begins with the rule it tests. Small tests of one file
+//! are at its end.
+//!
+//! | room | its tests |
+//! | --- | --- |
+//! | the turn, what leads into user code, the loop's own lifetime | `turning`, `reentering`, `reaching`, `panics`, `destructors`, `stopping`, `draining`, `health`, `signals` |
+//! | the quick path | `quick` |
+//! | reading | `reading`, `consuming`, `urgent`, `memory` |
+//! | writing, the outbox | `writing`, `marks`, `holding`, `hoarding`, `broadcasting`, `producing` |
+//! | the life of a connection | `states`, `life`, `starting`, `half_closing`, `closing`, `ending`, `detaching`, `joining` |
+//! | timers, timeouts, and what a protocol waits for | `timing`, `repeating`, `own_timers`, `own_calls`, `timeouts`, `silence`, `judging` |
+//! | filters | `filters` |
+//! | listeners | `accepting`, `overload`, `refusing`, `backlog` |
+//! | connecting | `connecting`, `names`, `reconnecting` |
+//! | datagrams | `datagrams` |
+//! | rates | `rates` |
+//! | threads | `commands` |
+//! | lines and frames | `framing` |
+//! | differences between systems | `platforms` |
+//! | everything at once | `properties`; against the real system, `differential` |
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

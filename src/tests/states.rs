@@ -242,7 +242,7 @@ fn x1_a_connection_says_whether_its_end_has_begun() {
     }
 }
 
-/// The table as in ARCHITECTURE.md: each row is a state, each column an event; a cell is empty if the state does not
+/// The table as in `src/connection/life.md`: each row is a state, each column an event; a cell is empty if the state does not
 /// change.
 fn page() -> String {
     let mut page = String::from("| state |");
@@ -264,7 +264,10 @@ fn page() -> String {
 }
 
 #[test]
-fn c5_architecture_shows_the_same_table() {
+fn c5_the_page_beside_the_code_shows_the_same_table() {
     let page = page();
-    assert!(include_str!("../../ARCHITECTURE.md").contains(&page), "ARCHITECTURE.md lacks this table:\n\n{page}");
+    assert!(
+        include_str!("../connection/life.md").contains(&page),
+        "src/connection/life.md lacks this table:\n\n{page}"
+    );
 }
