@@ -7,15 +7,16 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 export PYTHONDONTWRITEBYTECODE=1
 
 scratch=$(mktemp -d)
-running= # The process id of the current step.
+declare -A running=() # The processes of the current steps, by their ids.
 name=start
 at_end=: # A command that stops anything that would outlive the script.
 
 finish() {
   local code=$?
-  if [ -n "$running" ] && kill "$running" 2>/dev/null; then
-    wait "$running" || true
-  fi
+  local each
+  for each in "${!running[@]}"; do
+    if kill "$each" 2>/dev/null; then wait "$each" || true; fi
+  done
   $at_end || true
   rm -rf "$scratch"
   if [ "$code" -eq 0 ]; then
@@ -37,16 +38,40 @@ announce() {
 # when this script is killed and forwards the signal.
 limited() {
   timeout --kill-after=10 "$@" &
-  running=$!
-  local code=0
-  wait "$running" || code=$?
-  running=
+  local process=$! code=0
+  running[$process]=$1
+  wait "$process" || code=$?
+  unset "running[$process]"
   return "$code"
 }
 
 step() {
   announce "$1"
   limited "${@:2}"
+}
+
+# two_at_once SECONDS NAME=COMMAND...: runs steps, two at a time, since they mostly wait.  Prints the output of each when
+# it has ended, and stops at the first failure.
+two_at_once() {
+  local limit_s=$1 each
+  for each in "${@:2}"; do
+    if [ "${#running[@]}" -ge 2 ]; then one_has_ended; fi
+    # shellcheck disable=SC2086 # The command is split into words.
+    timeout --kill-after=10 "$limit_s" ${each#*=} >"$scratch/${each%%=*}.log" 2>&1 &
+    running[$!]="${each%%=*} $SECONDS"
+  done
+  while [ "${#running[@]}" -gt 0 ]; do one_has_ended; done
+}
+
+one_has_ended() {
+  local process code=0 what begin
+  wait -n -p process "${!running[@]}" || code=$?
+  read -r what begin <<<"${running[$process]}"
+  unset "running[$process]"
+  announce "$what, which took $((SECONDS - begin)) s"
+  name=$what
+  cat "$scratch/$what.log"
+  [ "$code" -eq 0 ] || die "it ended with $code"
 }
 
 die() {
