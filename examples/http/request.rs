@@ -75,6 +75,11 @@ impl Request {
                 too_long(data)
             }
             Err(httparse::Error::TooManyHeaders) => Heading::Refused(Status::HeadTooLong),
+            // Whether it is a version is known once the line has ended.
+            Err(httparse::Error::Version) if !data.iter().any(|byte| matches!(byte, b'\r' | b'\n')) => {
+                *searched = data.len();
+                too_long(data)
+            }
             Err(httparse::Error::Version) if names_version(data) => Heading::Refused(Status::Version),
             Err(_) => Heading::Refused(Status::BadRequest),
         }
@@ -371,12 +376,16 @@ mod tests {
             ("get / HTTP/1.1", "405 Method Not Allowed 0"),
             ("GET / HTTP/1.2", "refused 505 HTTP Version Not Supported"),
             ("GET / HTTP/2.0", "refused 505 HTTP Version Not Supported"),
+            ("GET / HTTP/2.0\0", "refused 400 Bad Request"),
             ("GET / x HTTP/1.1", "refused 400 Bad Request"),
             ("GET  / HTTP/1.1", "refused 400 Bad Request"),
             ("GET /", "refused 400 Bad Request"),
             ("G=T / HTTP/1.1", "refused 400 Bad Request"),
         ] {
             assert_eq!(read(&format!("{line}\r\nHost: x\r\n\r\n")), expected, "{line}");
+        }
+        for beginning in ["GET / HTTP/2", "GET / HTTP/2.0"] {
+            assert_eq!(read(beginning), "partial", "the next byte decides whether that is a version: {beginning}");
         }
     }
 

@@ -10,6 +10,7 @@ use switchboard::{Address, CloseReason, Context, Protocol, Timeout, TimerId, Tra
 
 use crate::support::{Echo, pattern};
 
+const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Sends something when it is made, and shuts down its half; keeps what comes back.
@@ -252,6 +253,52 @@ fn a_cut_link_lets_nothing_through_until_it_is_healed() {
     peer.send(b" and sent");
     network.run_for(10 * SECOND);
     assert_eq!(peer.read(), b"held and sent");
+}
+
+#[test]
+fn kit_a_link_that_is_healed_twice_keeps_the_order_of_a_stream() {
+    seeds(|seed| {
+        let mut network = Network::new(seed, Faults::none());
+        let server = network.host();
+        let address = network.address(server, 7);
+        network.context(server).listen(address, |_, _| Some(Echo)).unwrap();
+        let mut peer = network.peer(address);
+        network.run_until_rest();
+        let outside = network.outside();
+        for piece in [&b"first, "[..], b"second, ", b"third"] {
+            network.cut(server, outside);
+            peer.send(piece);
+            network.run_for(MS);
+            // What is sent again takes 200 ms to 2 s, so several healings are under way at once.
+            network.heal(server, outside);
+        }
+        network.run_for(60 * SECOND);
+        assert_eq!(peer.read(), b"first, second, third");
+    });
+}
+
+#[test]
+fn kit_a_reset_that_a_cut_link_has_swallowed_answers_what_is_sent_again() {
+    // Data in flight, data behind a closed window, and an end: each is sent until it is answered.
+    for unsent in [&b"in flight"[..], &[7; 3_000_000], b""] {
+        let (mut network, server, address) = echo_server();
+        let peer = network.peer(address);
+        network.run_until_rest();
+        let outside = network.outside();
+        let id = network.context(server).connection_ids()[0];
+        let mut context = network.context(server);
+        context.connection(id).unwrap().write(unsent);
+        if unsent.is_empty() {
+            context.connection(id).unwrap().shutdown_write();
+        }
+        network.cut(server, outside);
+        peer.reset();
+        network.run_for(SECOND);
+        assert_eq!(network.context(server).connection_count(), 1, "nothing has told the server");
+        network.heal(server, outside);
+        network.run_for(10 * SECOND);
+        assert_eq!(network.context(server).connection_count(), 0, "{} bytes", unsent.len());
+    }
 }
 
 #[test]

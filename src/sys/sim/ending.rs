@@ -82,7 +82,7 @@ impl World {
         self.progress += 1;
         self.note(format_args!("s{id} is closed by a reset"));
         if let (Phase::Open | Phase::Embryo(_), false, Some(peer)) = (phase, over, peer) {
-            self.send_in_order(id, Packet::Reset { to: peer });
+            self.send_in_order(id, Packet::Reset { to: peer, again: false });
         }
         self.remove_tcp(id);
         self.settle();

@@ -7,7 +7,7 @@ use super::Errno;
 use super::Faults;
 use super::packet::{Alarm, Packet};
 use super::rules::Fate;
-use super::tcp::Phase;
+use super::tcp::{Phase, Tcp};
 use super::world::{HostIndex, SocketId, World};
 
 /// A sender whose packets are not acknowledged for this long gives up (Linux, `tcp_retries2`).
@@ -122,6 +122,9 @@ impl World {
 
     fn dispatch(&mut self, mut sending: Sending, not_before: Duration) -> Duration {
         let (from, to) = (sending.from, sending.to);
+        if let Packet::Reset { to, again } = &mut sending.packet {
+            *again |= self.is_tcp(*to, Tcp::is_sending);
+        }
         let (mut low, mut high) = self.latency_of(&sending.packet);
         if let Some(way) = self.links.way(from, to) {
             if way.cut {
@@ -265,7 +268,7 @@ impl World {
         }
         for to in [sending.packet.target(), Some(sending.sender)].into_iter().flatten() {
             let key = (self.now, self.sequence());
-            self.due.insert(key, Due::Arrives(Packet::Reset { to }));
+            self.due.insert(key, Due::Arrives(Packet::Reset { to, again: false }));
         }
     }
 
@@ -310,7 +313,9 @@ impl World {
         let at = self.now + Duration::from_millis(self.random.between(200, 2000));
         for mut sending in held {
             self.record(&mut sending);
-            let key = (at, self.sequence());
+            // What was sent before may still be under way, if the link was healed twice in a short time.
+            let last = self.tcp(sending.sender).map_or(Duration::ZERO, |tcp| tcp.last_arrival);
+            let key = (if sending.packet.keeps_order() { at.max(last) } else { at }, self.sequence());
             self.due.insert(key, Due::Arrives(sending.packet));
         }
         self.delay_senders(one, other, at);

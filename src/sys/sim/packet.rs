@@ -51,6 +51,9 @@ pub(super) enum Packet {
     },
     Reset {
         to: SocketId,
+        /// Whether its receiver sends something to the closed socket until it is answered, so that it is sent again if
+        /// it does not arrive.
+        again: bool,
     },
     Datagram {
         to: SocketAddr,
@@ -69,21 +72,25 @@ pub(super) enum Packet {
 impl Packet {
     /// Returns whether its sender retransmits it until it arrives. A connect has an alarm of its own for that.
     pub(super) fn is_sent_again(&self) -> bool {
-        use Packet::{Datagram, Refused, Reset, Syn, Unreachable};
-        !matches!(self, Syn { .. } | Refused { .. } | Reset { .. } | Datagram { .. } | Unreachable { .. })
+        match self {
+            Packet::Syn { .. } | Packet::Refused { .. } | Packet::Datagram { .. } | Packet::Unreachable { .. } => false,
+            Packet::Reset { again, .. } => *again,
+            _ => true,
+        }
     }
 
     /// Returns whether it is part of an acknowledged exchange: its receiver acknowledges it, so that a sender without a
     /// reply gives up in the end, or it is such an acknowledgement itself.
     pub(super) fn is_acknowledged(&self) -> bool {
-        use Packet::{Ack, Data, Fin, FinAck};
-        matches!(self, Data { .. } | Fin { .. } | Ack { .. } | FinAck { .. })
+        use Packet::{Ack, Data, Fin, FinAck, Reset};
+        matches!(self, Data { .. } | Fin { .. } | Ack { .. } | FinAck { .. } | Reset { again: true, .. })
     }
 
     /// Returns which socket gives up if it does not arrive: its sender, or the one that waits for this reply.
     pub(super) fn waits_for_it(&self, sender: SocketId) -> SocketId {
         match self {
             Packet::Ack { to, .. } | Packet::FinAck { to } | Packet::Window { to } => *to,
+            Packet::Reset { to, again: true } => *to,
             _ => sender,
         }
     }
@@ -107,7 +114,7 @@ impl Packet {
             | Packet::Window { to }
             | Packet::Fin { to, .. }
             | Packet::FinAck { to }
-            | Packet::Reset { to }
+            | Packet::Reset { to, .. }
             | Packet::Unreachable { to } => Some(to),
         }
     }
@@ -177,7 +184,7 @@ impl World {
             Packet::Window { to } => self.pump(to),
             Packet::Fin { to, from } => self.deliver_fin(to, from),
             Packet::FinAck { to } => self.deliver_fin_ack(to),
-            Packet::Reset { to } => self.deliver_reset(to),
+            Packet::Reset { to, .. } => self.deliver_reset(to),
             Packet::Datagram { to, host, from, sender, bytes } => {
                 self.deliver_datagram(to, host, (sender, from), bytes);
             }
@@ -419,7 +426,7 @@ impl World {
         let Some(tcp) = self.tcp(to) else { return };
         let Some(remote) = tcp.remote_host else { return };
         let host = self.sockets[&to].host;
-        self.transmit(0, (remote, host), Duration::ZERO, Packet::Reset { to });
+        self.transmit(0, (remote, host), Duration::ZERO, Packet::Reset { to, again: true });
     }
 
     /// Removes a socket that nothing holds any more, once both its halves are closed.

@@ -168,6 +168,11 @@ impl Tcp {
         self.fin_received && self.fin_sent && self.unsent.is_empty()
     }
 
+    /// Returns whether it sends packets until they are acknowledged: data, or probes of a closed window.
+    pub(super) fn is_sending(&self) -> bool {
+        self.unacknowledged > 0 || !self.unsent.is_empty() || self.fin_sent && !self.fin_acknowledged
+    }
+
     /// Returns how many bytes were not read yet.
     pub(super) fn unread(&self) -> usize {
         self.received.len()
@@ -475,8 +480,8 @@ impl World {
     fn send_segment(&mut self, id: SocketId, peer: SocketId, count: usize) {
         if self.random.hits(self.faults.resets_permille) && !self.is_named(id) {
             self.note(format_args!("something between s{id} and s{peer} resets both"));
-            self.send_in_order(id, Packet::Reset { to: peer });
-            self.send_in_order(peer, Packet::Reset { to: id });
+            self.send_in_order(id, Packet::Reset { to: peer, again: false });
+            self.send_in_order(peer, Packet::Reset { to: id, again: false });
         }
         let Some(tcp) = self.tcp(id) else { return };
         let bytes: Vec<u8> = tcp.unsent.drain(..count).collect();
