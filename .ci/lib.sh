@@ -113,6 +113,8 @@ LONG=(
   "every seeded bug is found|14400|python3 tests/seeded_bugs.py"
   "a million seeds of the properties|7200|env SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features every_guarantee"
   "examples of the docs, each with 200,000 seeds|1800|env SWITCHBOARD_SEEDS=200000 cargo test --release --doc --all-features"
+  "fuzz: a hundred million inputs for each parser, an hour of programs for the loop|10800|fuzz/long"
+  "every planted bug is found by its target|3600|python3 fuzz/planted.py"
   "every seeded cost is found|3600|python3 tests/seeded_costs.py"
   "benches in full|3600|cargo bench --features workers"
   "every peer of the comparison does what it should|3600|python3 benches/compare/check.py"
