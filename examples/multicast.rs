@@ -114,7 +114,7 @@ fn options() -> Result<Options, Failure> {
     }
     match options.group.ip().is_multicast() {
         true => Ok(options),
-        false => Err(Failure::new(format!("{} is the address of no group", options.group))),
+        false => Err(Failure::new(format!("{} is not a multicast address", options.group))),
     }
 }
 

@@ -261,7 +261,7 @@ fn u1_a_close_tells_how_many_datagrams_a_receiver_that_does_not_read_has_not_got
         let received = std::iter::from_fn(|| receiver.recv(&mut data).ok()).count();
         assert!((1..COUNT).contains(&received), "{received}");
         let dropped = format!("{} datagrams dropped unsent", COUNT - received);
-        assert_eq!(lines.take(), [&dropped, "the peer did not take what was left in time"]);
+        assert_eq!(lines.take(), [&dropped, "the peer did not take the remaining output in time"]);
     }
 }
 

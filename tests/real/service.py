@@ -399,7 +399,7 @@ def failed_restart_changes_nothing(folder):
         require(manager.hear() == {"READY": "1"}, "not ready")
         for text, why in [
             ("#!/bin/sh\nexit 3\n", "exit status: 3"),
-            ("#!/nonexistent\n", "cannot be started"),
+            ("#!/nonexistent\n", "cannot start a new process"),
             ("#!/bin/sh\nexec sleep 1000\n", "not ready after 1s"),
             ("#!/bin/sh\nexec 3>&- 4>&- 5>&-\nexec sleep 1000\n", "did not become ready: signal: 9"),
         ]:

@@ -160,7 +160,7 @@ def refuses_and_tells():
                     harness.reset(client)
         server.wait_for_text(f"Done with connection from {peer}: 6 bytes")
         server.wait(lambda: server.errors, "what went wrong")
-        require(re.fullmatch(f"a request of {peer} went wrong: .*reset.*".encode(), server.errors[0]), f"{server.errors}")
+        require(re.fullmatch(f"the request from {peer} failed: .*reset.*".encode(), server.errors[0]), f"{server.errors}")
         require(server.count(rb"Got connection from 127.0.0.2.*") == 0, "who is refused is served")
     for flags in (["--processes=2"], ["--udp"]):
         done = subprocess.run([harness.example("socket_server"), "--echo", *flags], capture_output=True, timeout=harness.WAIT_S)

@@ -277,7 +277,7 @@ def chat_room():
     with Server([harness.example("chat"), "127.0.0.1:0"]) as server, harness.connect(server.address) as member:
         expect(member, b"Your name?\r\n")
         member.sendall(b"member\r\n")
-        expect(member, b"Welcome, member. /who tells who is here, /quit leaves.\r\n")
+        expect(member, b"Welcome, member. /who lists who is here, /quit leaves.\r\n")
         yield server, member
 
 

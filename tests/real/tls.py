@@ -29,7 +29,7 @@ LONG_LIMIT_S = 900
 PROGRAM = ("tls_echo", "cargo build --package switchboard-tls --examples")
 LARGE = bytes(range(256)) * 4096
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-CUT_OFF = "cut off before the end that it has to have"
+CUT_OFF = "the stream was truncated"
 
 
 def program():

@@ -222,7 +222,7 @@ def by_hand(server):
             replies = b""
             while piece := secure.recv(65536):
                 replies += piece
-            require(replies.endswith(b"\r\n221 2.0.0 good bye\r\n"), f"{replies!r}")
+            require(replies.endswith(b"\r\n221 2.0.0 goodbye\r\n"), f"{replies!r}")
             secure.unwrap()  # It has said its end: this fails otherwise.
 
 
@@ -375,7 +375,7 @@ def of_file(files):
 
 
 def reload(server, count=1):
-    done = b"the certificate was loaded anew"
+    done = b"the certificate was reloaded"
     server.process.send_signal(signal.SIGHUP)
     server.wait(lambda: server.lines.count(done) == count, done)
 
@@ -402,7 +402,7 @@ def renewed(folder):
         require(shown(third) == of_file(new), "not the new one")
         shutil.copy(old["cert"], used["cert"])
         server.process.send_signal(signal.SIGHUP)
-        server.wait(lambda: any(b"the certificate stays as it is: " in line and b"does not belong" in line
+        server.wait(lambda: any(b"cannot reload the certificate: " in line and b"does not belong" in line
                                 for line in server.errors), "told of a certificate without its key")
         fourth = stack.enter_context(secure_client(server))
         require(shown(fourth) == of_file(new), "no good one any more")

@@ -51,7 +51,7 @@ def sends_everything_back():
     with program("echo_server") as server:
         clients = [connect(server.address) for _ in range(CLIENTS)]
         for number, client in enumerate(clients):
-            require(echoes(client, b"number %d" % number), "another echo")
+            require(echoes(client, b"number %d" % number), "wrong echo")
         # One reads nothing meanwhile, and what the others ask for comes.
         idle, busy = clients[:2]
         idle.setblocking(False)

@@ -55,7 +55,7 @@ macro_rules! faults {
                 let mut without = self.clone();
                 match name {
                     $(stringify!($name) => without.$name = Faults::none().$name,)*
-                    _ => panic!("there is no fault {name:?}"),
+                    _ => panic!("no such fault: {name:?}"),
                 }
                 without
             }
@@ -72,7 +72,7 @@ macro_rules! faults {
                     match *name {
                         $(stringify!($name) => only.$name = self.$name.clone(),)*
                         "" => {}
-                        _ => panic!("there is no fault {name:?}"),
+                        _ => panic!("no such fault: {name:?}"),
                     }
                 }
                 only

@@ -227,7 +227,7 @@ impl World {
         sending.waited += wait;
         if sending.waited > GIVE_UP {
             let sender = sending.packet.waits_for_it(sending.sender);
-            self.note(format_args!("s{sender} gives its peer up"));
+            self.note(format_args!("s{sender} gives up on its peer"));
             self.links.lines.remove(&sender);
             return self.fail(sender, Errno::TimedOut);
         }
@@ -342,7 +342,7 @@ impl World {
     }
 
     pub(super) fn set_bandwidth(&mut self, from: HostIndex, to: HostIndex, bytes_per_second: Option<u64>) {
-        self.note(format_args!("the link from host {from} to {to} takes {bytes_per_second:?} bytes a second"));
+        self.note(format_args!("the link from host {from} to {to} carries {bytes_per_second:?} bytes a second"));
         self.links.way_mut(from, to).bytes_per_second = bytes_per_second;
     }
 }

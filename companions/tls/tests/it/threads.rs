@@ -185,7 +185,7 @@ fn a_handler_that_fails_or_panics_leaves_no_answer_that_looks_whole() {
                 client.flush().unwrap();
                 assert!(read_all(&mut client).is_err());
             });
-            let told = if panics { "its handler panicked: oh" } else { "it is to fail" };
+            let told = if panics { "the handler panicked: oh" } else { "it is to fail" };
             assert_eq!(*service.errors.borrow(), [told]);
         }
     }
