@@ -255,7 +255,7 @@ fn e1_a_payload_that_panics_when_dropped_ends_nothing_more() {
         by_default(&event, transport)
     });
     scene.receive(&peer, "x");
-    assert_eq!(log.take(), ["made", "data x", "lost: a callback panicked: (not a message)"]);
+    assert_eq!(log.take(), ["made", "data x", "lost: a callback panicked: (no message)"]);
 }
 
 #[test]

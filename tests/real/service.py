@@ -237,7 +237,7 @@ def wrong_ones_are_named():
         says("is a TCP socket that does not listen", [bound], "systemd:unknown")
         says("is a Unix socket that does not listen", [listening, unix], "systemd:x", names="x:y")
         says("is neither a TCP, nor a Unix stream, nor a UDP socket", [file], "systemd:web", names="web")
-        says("LISTEN_FDNAMES has 2 names for the 1 of", [listening], "systemd:web", names="web:two")
+        says("LISTEN_FDNAMES has 2 names, but LISTEN_FDS is 1", [listening], "systemd:web", names="web:two")
         says('LISTEN_FDS="many" is not a number', [listening], "systemd:web", names="web", count="many")
         says("is not a number", [listening], "systemd:web", names="web", count="4000000000")
         says("is neither a TCP", [listening], "systemd:web", names="web:none", count=2)
