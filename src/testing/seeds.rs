@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "no such fault \"latency\""]
+    #[should_panic = "no such fault: \"latency\""]
     fn kit_a_name_that_no_fault_has_is_refused() {
         let _ = Faults::all().only(&["latency"]);
     }

@@ -37,7 +37,7 @@ const DESCRIPTORS: &str = "SWITCHBOARD_TEST_SERVICE_DESCRIPTORS";
 /// The exit code of a successor that is told not to become ready.
 const NOT_READY: i32 = 9;
 
-/// A folder of a test's own, removed at its end.
+/// A separate folder for the test, removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {
