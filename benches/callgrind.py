@@ -52,7 +52,7 @@ class Profile:
         return sum(count for name, count in self.called.items() if pattern.fullmatch(name))
 
     def table(self, least=0.5):
-        """Prints the most expensive functions, with the number of their calls."""
+        """Returns a table of the most expensive functions, with the number of their calls."""
         rows = sorted(self.spent.items(), key=lambda row: -row[1])
         shown = [f"{n:10.1f} {self.called.get(name, 0):8.2f}  {name}" for name, n in rows if n >= least]
         return "\n".join([f"{'instructions':>10} {'calls':>6}  function", *shown])

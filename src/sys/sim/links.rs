@@ -299,7 +299,7 @@ impl World {
         self.links.way_mut(from, to).cut = true;
     }
 
-    /// Sends again what was held, in its order, some time later: senders wait longer and longer.
+    /// Sends the held packets again some time later, in their order: senders back off.
     pub(super) fn heal(&mut self, one: HostIndex, other: HostIndex) {
         self.note(format_args!("the link of hosts {one} and {other} is healed"));
         let link = self.links.pair(one, other);
