@@ -1,7 +1,7 @@
 //! Fetches a URL, like the tutorial's `urlopen` and `urlretrieve`, on the loop.
 //!
-//! Run `cargo run --package fetch -- http://127.0.0.1:8000/ page.html` beside `python3 -m http.server 8000`. Without a
-//! file the page goes to stdout; a file appears under its name only when it is complete, and an incomplete one is
+//! Run `cargo run --package fetch -- http://127.0.0.1:8000/ page.html` while `python3 -m http.server 8000` runs. Without
+//! a file the page goes to stdout; a file appears under its name only when it is complete, and an incomplete one is
 //! removed, so there is nothing to clean up (except after SIGKILL). On a terminal a progress bar is shown.
 //!
 //! `--links` prints the links of the page instead, as absolute URLs, one a line; `--find=TEXT` prints those whose text

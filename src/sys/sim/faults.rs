@@ -60,7 +60,7 @@ macro_rules! faults {
                 without
             }
 
-            /// Returns only the faults of these names, with their values here. An empty name stands for none.
+            /// Returns only the faults of these names, with their values here. An empty name means none.
             ///
             /// # Panics
             ///

@@ -3,7 +3,7 @@
 use super::kinds::Masked;
 use super::*;
 
-/// What STARTTLS does: a command, a plain answer, and from there on everything is sealed.
+/// Imitates STARTTLS: after a command and its plain answer, everything is sealed.
 fn starts(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     if let Event::Data(b"START") = event {
         transport.write(b"go");
