@@ -108,7 +108,7 @@ fn faults_a_slow_logger_holds_the_loop_up_for_a_few_lines_and_no_more() {
     let (took, logged) = (start.elapsed(), LOGGED.take());
     SLOWNESS.set(Duration::ZERO);
     assert!(logged[0].contains("120 is no good"), "{logged:?}");
-    // Of each kind a line a second: of complaints, and of callbacks that were slow since one was logged.
+    // One line a second of each kind: warnings about peers, and slow callbacks since the last such line.
     let most = 2 * (1 + took.as_secs() as usize);
     assert!(logged.len() <= most, "{} lines in {took:?}: {logged:?}", logged.len());
     clients.iter_mut().for_each(|client| client.read_exact(&mut [0; 25]).unwrap());

@@ -48,7 +48,7 @@ impl Service {
         Service { event_loop, serving, address, errors }
     }
 
-    /// Turns the loop until a client, in its own thread, is done, and everything that it has caused.
+    /// Runs a client in its own thread, and turns the loop until the client and all its connections are finished.
     fn serve<T: Send + 'static>(&mut self, client: impl FnOnce(SocketAddr) -> T + Send + 'static) -> T {
         let (began, address) = (Instant::now(), self.address);
         let client = thread::spawn(move || client(address));
