@@ -1,4 +1,4 @@
-"""Reads what callgrind writes: instructions and calls, function by function."""
+"""Reads callgrind's output: instructions and calls, function by function."""
 
 import re
 
@@ -6,7 +6,7 @@ _NAME = re.compile(r"(fn|cfn)=\((\d+)\)(?: (.*))?")
 
 
 class Profile:
-    """Instructions spent in each function itself, and how often each was called."""
+    """Returns the instructions spent in each function itself, and how often each was called."""
 
     def __init__(self, spent, called):
         self.spent = spent
@@ -16,14 +16,14 @@ class Profile:
     def read(path):
         names, spent, called = {}, {}, {}
         function = callee = None
-        calls = 0  # Of the call that the next line of cost is about; that one is the callee's, not the function's.
+        calls = 0  # The next line of cost belongs to this call: to the callee, not to the function.
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
                 line = line.rstrip("\n")
                 if match := _NAME.fullmatch(line):
                     kind, number, name = match.groups()
                     if name:
-                        # A function that calls itself has a name for each level.
+                        # A recursive function has a name for each level.
                         names[number] = re.sub(r"'\d+$", "", name)
                     if kind == "fn":
                         function = names[number]
@@ -52,7 +52,7 @@ class Profile:
         return sum(count for name, count in self.called.items() if pattern.fullmatch(name))
 
     def table(self, least=0.5):
-        """The functions that the most is spent in, with how often they are called."""
+        """Returns a table of the most expensive functions, with the number of their calls."""
         rows = sorted(self.spent.items(), key=lambda row: -row[1])
         shown = [f"{n:10.1f} {self.called.get(name, 0):8.2f}  {name}" for name, n in rows if n >= least]
         return "\n".join([f"{'instructions':>10} {'calls':>6}  function", *shown])

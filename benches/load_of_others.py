@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""The load that others made for their own servers: redis-benchmark and wrk, on our examples and on Redis and nginx.
+"""Runs load generators that others wrote for their own servers, redis-benchmark and wrk, on our examples and on Redis and nginx.
 
     python3 benches/load_of_others.py                   builds, measures, prints
-    python3 benches/load_of_others.py --short           the same in a few seconds: whether it works, and no more
+    python3 benches/load_of_others.py --short           the same in a few seconds, to check that it works
     python3 benches/load_of_others.py --write-readme    also writes the table into benches/README.md, or the file named
     python3 benches/load_of_others.py --rounds 21 redis-benchmark    more rounds, and one of the two loads only
 
 Linux, two cores, with redis-server, redis-tools, wrk, nginx and util-linux installed. All servers run on one core, and who
-loads them on the other.  redis-server saves nothing, nginx has one worker and no log, and each answers with the same
-bytes as the example beside it.  Turns are short and alternate, ratios are taken within a round, and of those comes the median.
+loads them on the other.  redis-server does not save, nginx has one worker and no log, and each answers with the same
+bytes as the corresponding example.  Turns are short and alternate; ratios are taken within a round, and their median is printed.
 
 Requests a second depend on both cores: where the load takes more of its own than the servers of theirs, they come close to
-each other whatever the servers take.  So the CPU time that the server took for a request stands beside them.
+each other whatever the servers take.  So the CPU time of the server for a request is printed too.
 """
 
 import argparse
@@ -55,7 +55,7 @@ class Under:
         self.pid = pid
 
     def cpu_s(self):
-        """What all its threads have taken so far, exactly."""
+        """Returns the exact CPU time of all its threads so far."""
         spent_ns = 0
         for task in os.listdir(f"/proc/{self.pid}/task"):
             with open(f"/proc/{self.pid}/task/{task}/schedstat", encoding="utf-8") as file:
@@ -113,7 +113,7 @@ def run(core, *argv):
 
 
 def redis_benchmark(core, under, test, pipelined, requests):
-    """Requests a second, and how many there were."""
+    """Returns the requests a second, and their number."""
     out = run(core, "redis-benchmark", "-h", under.address[0], "-p", str(under.address[1]), "-c", str(CLIENTS), "-n",
               str(requests), "-P", str(pipelined), "-t", test, "--csv")
     rows = re.findall(r'^"[A-Z_]+","([\d.]+)"', out, re.M)
@@ -129,7 +129,7 @@ def wrk(core, under, seconds):
 
 
 class Row:
-    """One load on two servers, ours first: requests a second and CPU seconds a request, round by round."""
+    """Runs one load on two servers, ours first, and returns requests a second and CPU seconds a request for each round."""
 
     def __init__(self, what, servers):
         self.what = what
@@ -139,7 +139,7 @@ class Row:
 
     def measure(self, load, rounds, chance):
         for under in self.servers:
-            load(under)  # What the first one brings about is no part of it.
+            load(under)  # The effects of the first one are not counted.
         for _ in range(rounds):
             for under in chance.sample(self.servers, len(self.servers)):
                 before_s = under.cpu_s()
@@ -159,7 +159,7 @@ class Row:
 
 
 def spread(ratios):
-    """The median, and the quartiles where there are enough."""
+    """Formats the median, and the quartiles if there are enough values."""
     if len(ratios) < 4:
         return f"{statistics.median(ratios):.2f}"
     low, middle, high = statistics.quantiles(ratios, n=4)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What a message, a connection and rest cost: counted, not timed, so that figures hold on a busy machine too.
+"""Counts what a message, a connection and idling cost: not timed, so the figures are valid on a busy machine too.
 
     python3 benches/measure.py                      builds, measures, prints
     python3 benches/measure.py instructions rest    only those of: instructions, lines, connections, calls, memory, rest
-    python3 benches/measure.py tls                  the same over TLS, which is measured where it is asked for
-    python3 benches/measure.py --check              also fails where a figure is over its bound in bounds.toml
+    python3 benches/measure.py tls                  the same over TLS, which is measured only on request
+    python3 benches/measure.py --check              also fails if a figure exceeds its bound in bounds.toml
     python3 benches/measure.py --breakdown          also prints which functions the instructions are spent in
     python3 benches/measure.py --write-readme       also writes the table of figures into benches/README.md, or the file named
 
-Linux, with valgrind and strace installed. What is measured is benches/measured/server.rs, in a process of its own;
+Linux, with valgrind and strace installed. It measures benches/measured/server.rs, in a separate process;
 the clients are here.
 """
 
@@ -39,9 +39,9 @@ from report import machine, write_between_marks  # noqa: E402
 
 LIMIT_S = 600
 MESSAGE = b"sixty-four bytes, as the measurements of such loops have them.\r\n"
-LINES = 16  # That come at once, each a message long.
+LINES = 16  # Lines that arrive together, each as long as a message.
 READY = 50  # Connections that are ready at each poll.
-ROUNDS = (5, 55)  # The difference of two runs: what starting and ending cost does not count.
+ROUNDS = (5, 55)  # The difference of two runs, so that starting and ending do not count.
 REST_S = 10
 IDLE = (5_000, 10_000)
 IDLE_SERVERS = (  # Flags, bound, and what they add.
@@ -52,7 +52,7 @@ SPARE_DESCRIPTORS = 64
 
 
 class Figure:
-    """A figure, its unit, and the command that gives it again. `bound` names it in bounds.toml."""
+    """A figure, its unit, and the command that measures it again. `bound` is its name in bounds.toml."""
 
     def __init__(self, bound, what, value, unit, command):
         self.bound = bound
@@ -69,7 +69,7 @@ class Figure:
 
 
 class Builds:
-    """The measured server, built in two profiles. Both leave it under one name: so it is copied out."""
+    """Builds the measured server in two profiles. Both produce the same file name, so it is copied."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -91,7 +91,7 @@ class Builds:
 
 
 class TurnByTurn:
-    """A server that turns when it is told to: what is ready then was made ready before."""
+    """A server that turns on command: what is ready then was made ready before."""
 
     def __init__(self, server):
         self.server = server
@@ -117,13 +117,13 @@ def profile_of(binary, workload, rounds, flags):
 
 
 def difference(binary, workload, ready, flags=(), rounds=ROUNDS, driven=("--turn-by-turn",)):
-    """What a message or a connection costs: instructions and calls, by function."""
+    """Returns the cost of a message or a connection: instructions and calls, by function."""
     few, many = (profile_of(binary, workload(ready), count, [*driven, *flags]) for count in rounds)
     return (many - few) / ((rounds[1] - rounds[0]) * ready)
 
 
 def exchange(server, clients, message=MESSAGE):
-    """All send; then the server turns, once; then all have their answer."""
+    """All clients send, the server turns once, and then all have their answer."""
     for client in clients:
         client.sendall(message)
     server.turn()
@@ -143,7 +143,7 @@ def messages(ready, message=MESSAGE):
 
 
 def batches(ready):
-    """Of lines that come at once, as many messages."""
+    """Measures lines that arrive together, as that many messages."""
     return messages(ready, LINES * MESSAGE)
 
 
@@ -186,7 +186,7 @@ def instructions(builds, breakdown):
 
 
 def lines(builds, breakdown):
-    """What a line costs over its share of the same bytes, echoed as they came."""
+    """Returns what a line costs in addition to its share of the same bytes, echoed unparsed."""
     by_lines, bare = (difference(builds.server(), batches, READY, flags) / LINES for flags in (["--lines"], []))
     command = "python3 benches/measure.py lines"
     what = f"a 64-byte line received and answered, {LINES} a read, over the echo of the same bytes, bench profile"
@@ -227,7 +227,7 @@ class TlsClient:
         server.turn()  # Answers.
         while self._step(self.tls.do_handshake) is None:
             self._receive()
-        server.turn()  # Hears the end of the handshake.
+        server.turn()  # Receives the end of the handshake.
 
     def __enter__(self):
         return self
@@ -236,7 +236,7 @@ class TlsClient:
         self.socket.close()
 
     def _step(self, step):
-        """What a step gives, or None where it wants more to come; and sends what it has to say."""
+        """Returns the result of a step, or None if it needs more input; and sends its output."""
         try:
             result = step() or True
         except ssl.SSLWantReadError:
@@ -277,7 +277,7 @@ def tls_messages(ready):
     return workload
 
 
-# What encrypts, and what speaks the protocol: not ours.
+# The functions that encrypt or implement the protocol, which are not ours.
 OF_RUSTLS = re.compile(r"(<?(&mut )?(ring|rustls)\b.*)|ring_core_.*|aes_.*|gcm_.*|mem(cpy|move|set|cmp).*|.*_(avx|sse|unaligned).*")
 
 
@@ -298,7 +298,7 @@ def tls(builds, breakdown):
 
 
 def traced(binary, workload, rounds, flags):
-    """The calls of the server while it does the rounds, without the reads that its go-aheads cost."""
+    """Returns the server's calls during the rounds, without the reads of its commands."""
     with Server([binary, "--turn-by-turn", *flags], stdin=subprocess.PIPE) as server:
         driver = TurnByTurn(server)
         with Trace(server.pid) as trace:
@@ -332,13 +332,13 @@ def calls(builds, _):
 
 
 def resident_bytes(pid):
-    """What is resident of the process in user space, shared pages included; sockets are the kernel's."""
+    """Returns the process's resident memory in user space, including shared pages; sockets belong to the kernel."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as file:
         return 1024 * int(re.search(r"^Rss:\s+(\d+) kB", file.read(), re.M).group(1))
 
 
 def raise_descriptor_limit():
-    """To what is allowed, which is answered."""
+    """Raises the limit of descriptors to its maximum, and returns that."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most
@@ -358,9 +358,9 @@ def memory(builds, _):
 
 
 def bytes_a_connection(argv, count):
-    """The growth of the resident memory from no connection to so many, each of which was echoed to once.
+    """Measures how resident memory grows from no connection to this many, each of which was echoed to once.
 
-    Before, one connection has come and gone: what the first one touches is the loop's, not the connection's.
+    Before that, one connection is opened and closed: what the first one touches belongs to the loop, not to a connection.
     """
     with Server(argv) as server, contextlib.ExitStack() as sockets:
         with connect(server.address) as client:
@@ -378,7 +378,7 @@ def bytes_a_connection(argv, count):
 
 
 def wake_ups(pid):
-    """How often the process, of one thread, has gone to sleep so far; each poll that waits is one time."""
+    """Returns how often the single-threaded process has gone to sleep so far; each poll that waits counts once."""
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", file.read(), re.M).group(1))
 
@@ -387,11 +387,11 @@ def rest(builds, _):
     with Server([builds.server()]) as server, contextlib.ExitStack() as sockets:
         clients = [sockets.enter_context(connect(server.address)) for _ in range(READY)]
         syscalls.rounds_of_echoes(clients, 2)
-        harness.left_alone(2)  # What a burst has made buffers grow to is given back by a timer.
+        harness.left_alone(2)  # A timer releases buffers that have grown in a burst.
         before, start, cpu_s = wake_ups(server.pid), time.monotonic(), server.cpu_s()
         harness.left_alone(REST_S)
         woken, seconds = wake_ups(server.pid) - before, time.monotonic() - start
-        # Polls that do not wait would put it to sleep no more often.
+        # Polls that do not wait would not put it to sleep more often.
         require(server.cpu_s() == cpu_s, "it is busy at rest")
     what = f"a process at rest, {READY} connections open, over {REST_S} s"
     yield Figure("polls_a_minute", what, 60 * woken / seconds, "polls a minute", "python3 benches/measure.py rest")
@@ -404,7 +404,7 @@ def over_bounds(figures):
     with open(ROOT / "benches" / "bounds.toml", "rb") as file:
         bounds = tomllib.load(file)
     for figure in figures:
-        # One that has no bound is there to be read.
+        # A figure without a bound is for information only.
         if figure.bound is not None and round(figure.value, 3) > bounds[figure.bound]:
             yield f"{figure.bound}: {figure.what}: {figure.value_shown()} {figure.unit}, {bounds[figure.bound]} at most"
 
@@ -417,7 +417,7 @@ def write_table(readme, figures):
 
 
 PARTS = {part.__name__: part for part in (instructions, lines, connections, calls, memory, rest)}
-# Only where it is asked for, since it builds another package and what that stands on.
+# Only on request, since it builds another package and its dependencies.
 MORE_PARTS = {"tls": tls}
 
 

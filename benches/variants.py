@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Other ways to do what the loop does, measured beside the way it is done: what NOTES.md rests on.
+"""Measures alternative implementations of parts of the loop against the present one: the source of NOTES.md.
 
     python3 benches/variants.py              builds and measures all of them; long
     python3 benches/variants.py NAME ...     those whose names begin so
-    python3 benches/variants.py --stand      only sees that the source of each is still there
+    python3 benches/variants.py --stand      only checks that the source text of each still exists
 
-A variant is a piece of the source and what takes its place, in a copy of the tree. Its server runs beside that of the tree as
-it is, both do the same rounds in turns, in an order that changes, and what is compared is the CPU time of the server within a
-round: on a shared machine nothing else holds. Medians of rounds; the quartiles say how sure they are. Counts of instructions
+A variant replaces a piece of the source in a copy of the tree. Its server runs next to that of the tree as
+it is; both do the same rounds in turns, in changing order, and the CPU time of the server is compared within a
+round: on a shared machine no other comparison is valid. Medians of rounds; the quartiles show their spread. Counts of instructions
 and of system calls are taken as benches/measure.py takes them. Linux, with valgrind and strace.
 """
 
@@ -50,7 +50,7 @@ def exchange(clients, message, answer_bytes):
 
 
 class Workload:
-    """Rounds of one kind: `count` clients, each of which sends `message` and gets so many bytes, `times` a round."""
+    """Rounds of one kind: `count` clients, each of which sends `message` and gets that many bytes, `times` a round."""
 
     def __init__(self, count=50, message=MESSAGE, answer_bytes=len(MESSAGE), times=20, flags=()):
         self.count, self.message, self.answer_bytes, self.times, self.flags = count, message, answer_bytes, times, flags
@@ -81,12 +81,12 @@ def cpu_ns(pid):
 
 
 def compare(binaries, workload):
-    """The CPU time of each server over that of the first, round by round."""
+    """Returns the CPU time of each server relative to the first, round by round."""
     with contextlib.ExitStack() as open_:
         servers = [open_.enter_context(Server([binary, *workload.flags])) for binary in binaries]
         crowds = [[open_.enter_context(connect(s.address)) for _ in range(workload.count)] for s in servers]
         for clients in crowds:
-            workload.round(clients)  # What a first round makes buffers grow to.
+            workload.round(clients)  # The first round makes buffers grow.
         ratios, first_ns = [[] for _ in servers], []
         for n in range(ROUNDS):
             spent = {}
@@ -160,7 +160,7 @@ class Builds:
     def server(self, name, edits):
         shutil.rmtree(TREE, ignore_errors=True)
         ignored = shutil.ignore_patterns("target", ".git", "__pycache__")
-        # As new as the copy, or cargo would take an earlier one's builds for up to date.
+        # As new as the copy, or cargo would consider an earlier copy's build up to date.
         shutil.copytree(ROOT, TREE, ignore=ignored, copy_function=shutil.copyfile)
         texts, out_of_date = seed_bug(TREE, edits)
         require(texts is not None, f"{name}: {out_of_date}")

@@ -60,7 +60,7 @@ impl Member {
         if self.room.borrow().contains_key(&name) {
             return send_line(transport, b"That name is taken. Your name?");
         }
-        send_line(transport, format!("Welcome, {name}. /who tells who is here, /quit leaves.").as_bytes());
+        send_line(transport, format!("Welcome, {name}. /who lists who is here, /quit leaves.").as_bytes());
         self.room.borrow_mut().insert(name.clone(), transport.id());
         self.tell_others(transport, format!("* {name} has joined"));
         self.name = Some(name);
@@ -77,7 +77,7 @@ impl Member {
 
     fn tell_who_is_here(&self, transport: &mut Transport<'_>) {
         let names: Vec<String> = self.room.borrow().keys().cloned().collect();
-        send_line(transport, format!("* here are: {}", names.join(", ")).as_bytes());
+        send_line(transport, format!("* here now: {}", names.join(", ")).as_bytes());
     }
 }
 

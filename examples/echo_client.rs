@@ -53,7 +53,7 @@ impl Protocol for Client {
         }
         say(escape(data));
         if data != self.said.as_bytes() {
-            transport.close_for("that is another answer than what was said");
+            transport.close_for("the answer differs from what was sent");
         } else {
             self.say_next(transport);
         }

@@ -18,7 +18,7 @@ fn main() -> Result<(), support::Failure> {
 
 #[cfg(not(unix))]
 fn main() {
-    eprintln!("this example is about poll(2), which is of Unix");
+    eprintln!("this example needs poll(2), which only Unix has");
 }
 
 #[cfg(unix)]

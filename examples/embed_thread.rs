@@ -36,7 +36,7 @@ struct Client {
 
 impl Protocol for Client {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        self.clients.lock().expect("nobody panics over it").insert(transport.id());
+        self.clients.lock().expect("no thread panics while it holds the lock").insert(transport.id());
     }
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
@@ -54,7 +54,7 @@ impl Protocol for Client {
     }
 
     fn connection_lost(&mut self, transport: &mut Transport<'_>, _: CloseReason) {
-        self.clients.lock().expect("nobody panics over it").remove(&transport.id());
+        self.clients.lock().expect("no thread panics while it holds the lock").remove(&transport.id());
     }
 }
 
@@ -86,9 +86,9 @@ fn main() -> Result<(), Failure> {
     for message in messages {
         match (message, &handle) {
             (Message::Typed(line), Some(handle)) => {
-                for id in clients.lock().expect("nobody panics over it").iter() {
+                for id in clients.lock().expect("no thread panics while it holds the lock").iter() {
                     let sent = handle.write(*id, format!("{line}\r\n"));
-                    sent.unwrap_or_else(|error| say(format_args!("{id} misses a line: {error}")));
+                    sent.unwrap_or_else(|error| say(format_args!("{id} missed a line: {error}")));
                 }
             }
             (Message::EndOfInput, Some(handle)) => {

@@ -21,7 +21,7 @@ use switchboard::{Address, CloseReason, DatagramError, DatagramProtocol, Datagra
 
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 77, 1), 1234);
 
-/// A datagram may be lost without notice, so each program repeats now and then that it is there.
+/// A datagram may be lost without notice, so each program announces itself again and again.
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// Further names are not remembered, since anybody in the network can make up names.
@@ -114,7 +114,7 @@ fn options() -> Result<Options, Failure> {
     }
     match options.group.ip().is_multicast() {
         true => Ok(options),
-        false => Err(Failure::new(format!("{} is the address of no group", options.group))),
+        false => Err(Failure::new(format!("{} is not a multicast address", options.group))),
     }
 }
 

@@ -31,7 +31,7 @@ fn main() -> Result<(), support::Failure> {
     let loops = std::env::args().nth(2);
     let address = support::listening_address(&loops.iter().map(String::as_str).collect::<Vec<_>>())?;
     let loops = match loops {
-        Some(loops) => loops.parse().map_err(|_| io::Error::other(format!("{loops:?} is no number of loops")))?,
+        Some(loops) => loops.parse().map_err(|_| io::Error::other(format!("{loops:?} is not a number of loops")))?,
         None => thread::available_parallelism()?,
     };
     let group = EventLoopGroup::builder(loops).name("echo").start().map_err(io::Error::from)?;

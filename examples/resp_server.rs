@@ -241,7 +241,7 @@ impl Options {
         let stored = rest.iter().position(|argument| argument.starts_with(MAXMEMORY)).map(|place| rest.remove(place));
         let stored_bytes_max = stored.as_deref().map_or(Ok(STORED_BYTES_MAX), |argument| {
             let value = &argument[MAXMEMORY.len()..];
-            let wrong = |_| format!("{value:?} is no number of bytes: give one, as in {MAXMEMORY}1000000");
+            let wrong = |_| format!("{value:?} is not a number of bytes: use one, as in {MAXMEMORY}1000000");
             value.parse().map_err(|error| support::Failure::new(wrong(error)))
         })?;
         Ok(Options { stored_bytes_max, bounds, rest })

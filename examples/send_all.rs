@@ -33,7 +33,7 @@ impl Protocol for Sender {
         if let Some(Err(error)) =
             transport.socket().map(|fd| socket2::SockRef::from(&fd).set_send_buffer_size(SYSTEM_BYTES))
         {
-            log::warn!("the system's buffer stays as large as it is: {error}");
+            log::warn!("cannot set the size of the system's buffer: {error}");
         }
         transport.write_owned((0..MESSAGE_BYTES).map(|n| (n % 251) as u8).collect());
         transport.shutdown_write();

@@ -75,7 +75,7 @@ impl LineHandler for Client {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         transport.set_timeout(Timeout::ReadIdle, Some(SILENCE_MAX));
         let number = count(&self.heard.connections);
-        self.tell(transport, format_args!("is connected, for the {number}. time"));
+        self.tell(transport, format_args!("is connected, connection {number}"));
     }
 
     fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]) {

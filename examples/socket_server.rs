@@ -103,7 +103,7 @@ fn requests(options: &Options, thanks: &'static str) -> io::Result<Requests> {
     };
     let refused = options.refused.clone();
     let verified = requests.verify(move |client| client.as_inet().is_none_or(|client| !refused.contains(&client.ip())));
-    Ok(verified.on_error(|_, client, error| complain(format_args!("a request of {client} went wrong: {error}"))))
+    Ok(verified.on_error(|_, client, error| complain(format_args!("the request from {client} failed: {error}"))))
 }
 
 fn serve(options: &Options) -> Result<SocketServer, Failure> {

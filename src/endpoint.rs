@@ -87,7 +87,7 @@ impl From<Endpoint> for Listen {
             #[cfg(unix)]
             Kind::Unix(address, None) => address.into(),
             #[cfg(unix)]
-            Kind::Systemd(_) => Listen::unsupported("this program takes no sockets from a service manager"),
+            Kind::Systemd(_) => Listen::unsupported("this program does not take sockets from a service manager"),
         }
     }
 }
@@ -115,18 +115,18 @@ pub enum EndpointError {
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, why) = match self {
-            EndpointError::Empty => return f.write_str("an endpoint needs a path or a name behind the colon"),
+            EndpointError::Empty => return f.write_str("an endpoint needs a path or a name after the colon"),
             EndpointError::Kind(text) if cfg!(unix) => {
-                (text, "is no kind of endpoint: give tcp, unix or systemd, as in tcp:127.0.0.1:1234")
+                (text, "is not a kind of endpoint: use tcp, unix or systemd, as in tcp:127.0.0.1:1234")
             }
-            EndpointError::Kind(text) => (text, "is no kind of endpoint: give tcp, as in tcp:127.0.0.1:1234"),
+            EndpointError::Kind(text) => (text, "is not a kind of endpoint: use tcp, as in tcp:127.0.0.1:1234"),
             EndpointError::Address(text) => {
                 (text, "is not an IP address and a port, as in tcp:127.0.0.1:1234 or tcp:[::1]:0")
             }
-            EndpointError::Port(text) => (text, "has no port: give one, or 0 for any"),
-            EndpointError::Escape(text) => (text, "means nothing: a backslash itself is two of them"),
-            EndpointError::Mode(text) => (text, "is no mode: give an octal number up to 777"),
-            EndpointError::Option(text) => (text, "is one too many, or no option here"),
+            EndpointError::Port(text) => (text, "has no port: add one, or 0 for any"),
+            EndpointError::Escape(text) => (text, "is not an escape: a backslash itself is written twice"),
+            EndpointError::Mode(text) => (text, "is not a mode: use an octal number up to 777"),
+            EndpointError::Option(text) => (text, "is repeated, or not an option here"),
         };
         fmt::write(f, format_args!("\"{}\" {why}", escape(text.as_bytes())))
     }
@@ -343,10 +343,10 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_string_is_said() {
         for (text, says) in [
-            ("", "\"\" is no kind of endpoint"),
-            ("127.0.0.1:1234", "\"127.0.0.1\" is no kind of endpoint"),
-            ("TCP:127.0.0.1:1234", "\"TCP\" is no kind"),
-            ("\x1b[2J:x", r#""\x1b[2J" is no kind"#),
+            ("", "\"\" is not a kind of endpoint"),
+            ("127.0.0.1:1234", "\"127.0.0.1\" is not a kind of endpoint"),
+            ("TCP:127.0.0.1:1234", "\"TCP\" is not a kind"),
+            ("\x1b[2J:x", r#""\x1b[2J" is not a kind"#),
             ("tcp:", "\"\" is not an IP address and a port"),
             ("tcp:127.0.0.1", "\"127.0.0.1\" has no port"),
             ("tcp:127.0.0.1:", "\"127.0.0.1:\" has no port"),
@@ -414,23 +414,23 @@ mod tests {
                 ("unix:@", "needs a path or a name"),
                 ("unix::mode=600", "needs a path"),
                 ("systemd:", "needs a path or a name"),
-                ("unix:/x:mode=", "\"\" is no mode"),
-                ("unix:/x:mode=888", "\"888\" is no mode"),
-                ("unix:/x:mode=+66", "\"+66\" is no mode"),
+                ("unix:/x:mode=", "\"\" is not a mode"),
+                ("unix:/x:mode=888", "\"888\" is not a mode"),
+                ("unix:/x:mode=+66", "\"+66\" is not a mode"),
                 ("unix:/x:mode=1777", "up to 777"),
-                ("unix:/x:mode=99999999999", "is no mode"),
-                ("unix:/x:mode=600:mode=600", "\"mode=600\" is one too many"),
-                ("unix:/x:", "\"\" is one too many"),
-                ("unix:/x:backlog=3", "\"backlog=3\" is one too many, or no option"),
-                ("unix:@x:mode=600", "\"mode=600\" is one too many"),
-                ("systemd:web:0", "\"0\" is one too many"),
-                ("unix:/x\\", "\"\\\\\" means nothing"),
-                (r"unix:\q", "means nothing"),
-                (r"unix:\x4", "means nothing"),
-                (r"unix:\x4é", "means nothing"),
-                (r"unix:\u{d800}", "means nothing"),
-                (r"unix:\u{+41}", "means nothing"),
-                (r"systemd:\xff", "means nothing"),
+                ("unix:/x:mode=99999999999", "is not a mode"),
+                ("unix:/x:mode=600:mode=600", "\"mode=600\" is repeated"),
+                ("unix:/x:", "\"\" is repeated"),
+                ("unix:/x:backlog=3", "\"backlog=3\" is repeated, or not an option"),
+                ("unix:@x:mode=600", "\"mode=600\" is repeated"),
+                ("systemd:web:0", "\"0\" is repeated"),
+                ("unix:/x\\", "\"\\\\\" is not an escape"),
+                (r"unix:\q", "is not an escape"),
+                (r"unix:\x4", "is not an escape"),
+                (r"unix:\x4é", "is not an escape"),
+                (r"unix:\u{d800}", "is not an escape"),
+                (r"unix:\u{+41}", "is not an escape"),
+                (r"systemd:\xff", "is not an escape"),
             ] {
                 assert!(error(text).contains(says), "{text:?}: {}", error(text));
             }

@@ -55,26 +55,25 @@
 //!
 //! # What is promised
 //!
-//! - A callback is never called from within another one, nor from within a method of the loop, so a `RefCell` that is
-//!   borrowed across a call into the loop is never found borrowed. The exception is
-//!   [`with_protocol`](Context::with_protocol), which calls its closure at once: what is borrowed around that call must
-//!   not be borrowed in the closure.
-//! - `connection_lost` comes exactly once for every `connection_made`, and nothing comes after it.
-//! - Bytes go out in the order of the writes, or the connection ends and reports why. A peer that reads nothing, sends
-//!   too much, resets, or sends urgent data costs a bounded amount of memory, and other connections do not notice.
+//! In short; the [rules](guide::rules) say it in full.
+//!
+//! - `connection_lost` is called exactly once for every `connection_made`, and nothing is called after it
+//!   ([C1](guide::rules#c1)).
+//! - A callback is never called from within another one, nor from within a method of the loop, so a `RefCell` may be
+//!   borrowed across such a call. [`with_protocol`](Context::with_protocol) is the exception ([C3](guide::rules#c3)).
+//! - Bytes are sent in the order of the writes, or the connection ends and reports why. A peer that reads nothing, sends
+//!   too much, resets, or sends urgent data costs a bounded amount of memory, and does not affect other connections.
 //! - No peer can starve the others: reading, accepting, commands and timers have a budget for each turn, and the rest
 //!   is carried over to the next.
-//! - A panic in a callback ends that connection, see [`PanicPolicy`]. With `panic = "abort"` it ends the process.
+//! - A panic in a callback ends that connection, and no other ([E1](guide::rules#e1)); see [`PanicPolicy`].
 //! - Errors of peers end their connections; a turn fails only if the poller itself does.
 //! - An error's text includes the text of the error that it wraps, and its `source` is the one below that, so each text
 //!   of a chain is printed once.
 //!
 //! # Platforms
 //!
-//! Developed and tested on Linux: 32-bit and 64-bit, and big-endian under emulation. The Windows build is tested under
-//! Wine, and the crate compiles for macOS, FreeBSD, illumos, Android and musl. It has not been run on any of these systems
-//! themselves.
-//! Where they behave differently, the difference is data if possible, so that it is tested on Linux, and behind `cfg`
+//! Developed and tested on Linux, and tested on Windows only under Wine; the README lists what it compiles for. Where
+//! systems behave differently, the difference is data if possible, so that it is tested on Linux, and behind `cfg`
 //! otherwise.
 //!
 //! On Windows there are no Unix sockets, and another program can take over the address of a listener by means of

@@ -212,7 +212,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Aborted => "aborted by us",
             CloseReason::Reset => "reset by the peer",
             CloseReason::Io(error) => return write_caused(f, "I/O error", error),
-            CloseReason::Timeout(Timeout::Close) => "the peer did not take what was left in time",
+            CloseReason::Timeout(Timeout::Close) => "the peer did not take the remaining output in time",
             CloseReason::Timeout(Timeout::Idle) => "idle for too long",
             CloseReason::Timeout(Timeout::ReadIdle) => "silent for too long",
             CloseReason::Timeout(Timeout::Handshake) => "the handshake took too long",
@@ -220,12 +220,12 @@ impl fmt::Display for CloseReason {
             CloseReason::Limit(Limit::InputBytes) => "too much input left unconsumed",
             CloseReason::Limit(Limit::QueueBytes) => "too much output queued",
             CloseReason::Limit(Limit::LoopQueueBytes) => "too much output queued in the whole loop",
-            CloseReason::Limit(Limit::LineBytes) => "too long a line",
+            CloseReason::Limit(Limit::LineBytes) => "line too long",
             CloseReason::Limit(Limit::Other(what)) | CloseReason::Timeout(Timeout::Other(what)) => what,
             CloseReason::Protocol(error) => return write_caused(f, "protocol error", error),
-            CloseReason::Truncated => "cut off before the end that it has to have",
+            CloseReason::Truncated => "the stream was truncated",
             CloseReason::Overconsumed { consumed, given } => {
-                return fmt::write(f, format_args!("data_received answered {consumed} bytes consumed of {given}"));
+                return fmt::write(f, format_args!("data_received reported {consumed} bytes consumed of {given}"));
             }
             CloseReason::Panic(message) => return write_caused(f, "a callback panicked", message),
             CloseReason::Detached => "detached from the loop",
@@ -281,7 +281,7 @@ impl fmt::Display for ConnectError {
         let (text, tried) = match self {
             ConnectError::Failed(tried) => ("cannot connect", tried),
             ConnectError::Timeout(tried) => ("connecting took too long", tried),
-            ConnectError::Lookup(error) => return write_caused(f, "cannot look the name up", error),
+            ConnectError::Lookup(error) => return write_caused(f, "cannot look up the name", error),
             ConnectError::Filter(reason) => return write_caused(f, "the handshake failed", reason),
             ConnectError::Cancelled(reason) => return write_caused(f, "ended before it was connected", reason),
         };
@@ -446,7 +446,7 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     } else if let Some(message) = payload.downcast_ref::<String>() {
         message.clone()
     } else {
-        "(not a message)".to_owned()
+        "(no message)".to_owned()
     }
 }
 

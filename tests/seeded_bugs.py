@@ -1190,7 +1190,7 @@ BUGS = [
     ("fetch", "companions/fetch/src/main.rs", "            let error = match reason {\n", "            let error = match reason {\n                CloseReason::Truncated => return self.end(transport),\n"),
     ("smtp", SMTP, "Session { tls: Tls::Begun, errors: self.errors, ..Session::default() }",
      "Session { tls: Tls::Begun, errors: self.errors, client: self.client.clone(), state: State::Ready }"),
-    ("smtp", SMTP, "Tls::Begun => \"503 5.5.1 TLS has begun already\".into(),", "Tls::Begun => Step::StartTls,"),
+    ("smtp", SMTP, "Tls::Begun => \"503 5.5.1 TLS is already active\".into(),", "Tls::Begun => Step::StartTls,"),
     ("smtp", SMTP, "if self.tls == Tls::Offered {", "if self.tls != Tls::NotOffered {"),
     ("smtp", "examples/smtp_server.rs", "Session::new(shared.starttls.is_some())", "Session::new(true)"),
     ("starttls", "companions/tls/examples/smtp_server_tls.rs", "Rc::new(move || Box::new(Tls::server(config.get())))",

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Whether the peers do what they are compared for: `python3 benches/compare/check.py [--no-build] [PEER…]`.
+"""Checks that the peers do what they are compared for: `python3 benches/compare/check.py [--no-build] [PEER…]`.
 
 Each of them (all, if none is named), in both modes, over TCP and over Unix streams: every byte in order, the rest of it
-after an end of stream, no descriptor left, no memory for a peer that does not read, and no other kept waiting for it.
-What a peer cannot do stands in peers.py; where it says so by itself, that is checked too.
+after an end of stream, no descriptor leaked, no memory growth for a peer that does not read, and no other one delayed by it.
+peers.py lists what a peer cannot do; if the peer reports that itself, the report is checked too.
 """
 
 import argparse
@@ -34,21 +34,21 @@ BULK_BYTES = 16 * MIB
 LIVES = 500
 CROWD = 20
 ROUNDS = 20
-# What may wait in the process of a server for one who does not read, echoing: a read or two, a buffer that doubles, and
+# The echo output that a server may hold for a client that does not read: a read or two, a buffer that doubles, and
 # what the collectors of Go and Python have not collected yet.
 ECHO_GROWTH_MIB = 8
-# And in a fan-out, where a peer with more than 16 MiB is disconnected: that, as a doubling buffer holds it while it
+# The same in a fan-out, where a peer with more than 16 MiB is disconnected: that much, in a doubling buffer while it
 # moves.
 FANOUT_GROWTH_MIB = 56
 FLOOD_BYTES = 80 * MIB
-# A client's own buffers, so that little of a bulk is in the kernel.
+# A client's socket buffers, small so that the kernel holds little of a large transfer.
 SOCKET_BYTES = 64 * 1024
-# How long a server takes nothing until that counts as its having stopped reading.
+# A server that takes nothing for this long counts as having stopped reading.
 STALL_S = 0.5
 
 
 class PeerServer(Server):
-    """A peer, serving; `address` is a pair or a path."""
+    """A running peer; `address` is a pair or a path."""
 
     def __init__(self, peer, mode, transport, folder):
         where = "127.0.0.1:0" if transport == "tcp" else str(pathlib.Path(folder) / f"{peer.name}-{mode}.sock")
@@ -82,7 +82,7 @@ class PeerServer(Server):
         self.wait_until(lambda: self.descriptors() <= self.descriptors_before, "no descriptor of a client left")
 
     def settle(self, greeting):
-        """One client comes and goes: what a runtime opens for the first of them is not counted as left open."""
+        """Connects and disconnects one client: what a runtime opens for the first one is not counted as a leak."""
         with self.connect() as client:
             require(harness.echoes(client, greeting, WAIT_S), "not an echo")
             self.most = self.descriptors()
@@ -92,13 +92,13 @@ class PeerServer(Server):
 
 
 def in_background(call):
-    """Runs `call` in a thread; the answer waits for its end and gives what it gave, or raises what it raised."""
+    """Runs `call` in a thread, and returns a function that waits for its result or its exception."""
     outcome = []
 
     def run():
         try:
             outcome.append((call(), None))
-        except Exception as error:  # Raised again by who waits.
+        except Exception as error:  # Raised again in the waiting thread.
             outcome.append((None, error))
 
     thread = threading.Thread(target=run, daemon=True)
@@ -116,7 +116,7 @@ def in_background(call):
 
 
 def received_to_end(client, piece_bytes=256 * 1024):
-    """All up to the end of the stream."""
+    """Reads to the end of the stream."""
     received = bytearray()
     while piece := client.recv(piece_bytes):
         received += piece
@@ -157,7 +157,7 @@ def echo_after_the_end(server):
 
 
 def echo_to_a_slow_reader(server):
-    """A bulk comes back whole though its reader begins late, and the server's memory does not grow with it."""
+    """A large transfer comes back complete although its reader starts late, and the server's memory does not grow with it."""
     data = random.Random(2).randbytes(BULK_BYTES)
     before = server.memory_mib()
     with server.connect(SOCKET_BYTES) as client:
@@ -178,7 +178,7 @@ def echo_to_a_slow_reader(server):
 
 
 def send_until_stalled(client, data):
-    """Sends until the server takes no more; answers how much it took."""
+    """Sends until the server takes no more, and returns how much it took."""
     position = 0
     client.setblocking(False)
     while position < len(data) and select.select([], [client], [], STALL_S)[1]:
@@ -195,13 +195,13 @@ def echo_beside_one_who_does_not_read(server):
         with server.connect() as client:
             for _ in range(ROUNDS):
                 require(harness.echoes(client, b"and me?"), "not an echo")
-        server.require_idle(STALL_S)  # Not busy with that one either.
+        server.require_idle(STALL_S)  # It does not spin because of that one either.
         harness.reset(stalled)
     server.require_all_closed()
 
 
 def echo_lives(server):
-    """Connect, a message, close, many times: some by an end of stream, some by a reset."""
+    """Connects, sends a message and closes, many times: some by an end of stream, some by a reset."""
     for number in range(LIVES):
         client = server.connect()
         message = b"life %d" % number
@@ -217,7 +217,7 @@ def echo_lives(server):
 
 
 def fanout_to_all(server):
-    """Every member gets each line of each member once, those of one in their order, whole; some come in pieces."""
+    """Every member gets each member's lines once, complete and in order; some are sent in pieces."""
     with contextlib.ExitStack() as sockets:
         members = join(server, sockets, CROWD)
         got = [in_background(lambda member=member: receive_lines(member, CROWD * ROUNDS)) for member in members]
@@ -233,7 +233,7 @@ def fanout_to_all(server):
 
 
 def join(server, sockets, count):
-    """This many members. A peer that gets its own line back is a member; all others that get it were members before."""
+    """Connects this many members. A peer that gets its own line back is a member; all others that get it already were."""
     members = []
     for _ in range(count):
         member = sockets.enter_context(server.connect())
@@ -314,7 +314,7 @@ def fanout_lives(server):
 
 # -------------------------------------------------------------------------------------------------- running
 
-CHECKS = {  # By mode; each with what a peer must be able to do for it.
+CHECKS = {  # By mode; each with the ability that it requires of a peer.
     "echo": {
         "every byte, in order": (echo_of_many, None),
         "all of it after the end of the stream": (echo_after_the_end, None),
@@ -332,7 +332,7 @@ CHECKS = {  # By mode; each with what a peer must be able to do for it.
 
 
 def refuses(peer, mode, transport, folder):
-    """What a peer cannot do it says: exit status 2, and one line on stderr."""
+    """A peer reports what it cannot do: exit status 2, and one line on stderr."""
     address = "127.0.0.1:0" if transport == "tcp" else str(pathlib.Path(folder) / "refused.sock")
     process = subprocess.run(peer.command(mode, address), capture_output=True, text=True, timeout=WAIT_S, check=False)
     require(process.returncode == 2, f"exit status {process.returncode}")
@@ -357,7 +357,7 @@ def check(checks, peer, folder):
 
 
 def in_a_server_of_its_own(function, peer, mode, transport, folder):
-    """So that the most memory it ever had is this check's."""
+    """Runs a check against a new server, whose peak memory is then due to that check alone."""
     with PeerServer(peer, mode, transport, folder) as server:
         server.settle(b"hello\n")
         found = function(server)

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""This crate beside its peers: what the same load costs each server, as a table and a picture.
+"""Compares this crate with its peers: what the same load costs each server, as a table and a picture.
 
     python3 benches/compare/compare.py                                  all peers, all workloads: some 15 minutes
     python3 benches/compare/compare.py epoll tokio --workloads 'unix-*' fanout-100
     python3 benches/compare/compare.py --pair                           only this crate and the loop by hand, more rounds
     python3 benches/compare/compare.py --curves                         also how cost grows (curves.py)
     python3 benches/compare/compare.py --write-readme                   all of it, written into the pages
-    python3 benches/compare/compare.py --short                          for CI: whether all of it works, not how fast
+    python3 benches/compare/compare.py --short                          for CI: checks that all of it works, not how fast
 
-Linux, two cores; see README.md beside this file for the packages that the peers need. All servers are up at once, on one
-core; the load generator has the other. A round takes all peers in an order drawn by chance, and then in the reverse of
-it, each turn a fraction of a second; so what a machine does to all of them for a while is in no ratio. Figures are the
-server's CPU time a message. Ratios are to the loop by hand on epoll, within a round; medians, with quartiles.
+Linux, two cores; README.md in this folder lists the packages that the peers need. All servers run at once, on one
+core; the load generator has the other. A round measures all peers in random order, and then in reverse
+order, each turn a fraction of a second, so a temporary slowdown of the machine cancels out of the ratios. Figures are the
+server's CPU time a message. Ratios are to the handwritten loop on epoll, within a round; medians, with quartiles.
 """
 
 import argparse
@@ -44,28 +44,28 @@ from report import machine, write_between_marks  # noqa: E402
 LOAD = table.TARGET / "release" / "load"
 RESULTS = HERE / "results.json"
 FRONT, PAGE = ROOT / "README.md", ROOT / "benches" / "README.md"  # What is shown in short, and in full.
-PICTURE = HERE.parent / "compared.svg"  # Where it is in the package, as the README that shows it.
+PICTURE = HERE.parent / "compared.svg"  # Its path in the package, for the README that shows it.
 
-# Many short turns: what a machine does to a server for a while is in them and in those of its neighbours alike. Longer
-# turns of the same sum mostly spread more, measured.
+# Many short turns: a temporary slowdown of the machine affects them and their neighbours alike. Longer
+# turns with the same total mostly spread more, as measured.
 TURN_S, SHORT_TURN_S = 0.05, 0.05
-PASSES = 3  # How often a round goes there and back.
+PASSES = 3  # How often a round measures all peers in order and in reverse.
 WARM_UP_S = 0.15
 ROUNDS = 14
 PAIR_ROUNDS = 40
 STARTS = 4  # How often all servers are started within a run.
-# A peer whose turns take so many times those of others has them in every second, third, … round only.
+# A peer whose turns take many times longer than those of others is measured in every second, third, … round only.
 SLOW = 4
 ROUNDS_MIN = 3
-LIMIT_S = 30  # What the load generator allows a server beside the turn's own time.
+LIMIT_S = 30  # The time that the load generator allows a server in addition to the turn.
 LIARS, LIE_LIMIT_S = 10, 3
 IDLE, SHORT_IDLE = 10_000, 1_000
-SPARE_DESCRIPTORS = 200  # What a server may need beside its connections.
+SPARE_DESCRIPTORS = 200  # Descriptors that a server may need in addition to its connections.
 BUILT_S, ALL_DONE_S, SHORT_DONE_S = 1_800, 3_600, 300
 
 
 class Workload:
-    """What is put on a server, and by which program. `unit` is what its figures are per."""
+    """A load on a server, and the program that makes it. `unit` is what its figures are per."""
 
     load = LOAD
 
@@ -110,7 +110,7 @@ class Cores:
 
 
 def start(peer, mode, transport, folder, cores):
-    """A server, on its core with all its threads."""
+    """A server, pinned to its core with all its threads."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cores.server})
     try:
@@ -120,7 +120,7 @@ def start(peer, mode, transport, folder, cores):
 
 
 class Session:
-    """The load generator, connected to one server: turns are taken one by one, as `turn` is called."""
+    """The load generator, connected to one server: each call of `turn` takes one turn."""
 
     def __init__(self, workload, name, server, cores, limit_s=LIMIT_S):
         self.what = f"{workload.name} on {name}"
@@ -146,7 +146,7 @@ class Session:
                 stream.close()
 
     def _answer(self):
-        """The next line. The load generator has a deadline for all that it waits for, so this has one too."""
+        """Returns the next line. The load generator has a deadline for all its waits, so this has one too."""
         line = self.process.stdout.readline()
         return json.loads(line) if line else self._fail()
 
@@ -170,7 +170,7 @@ class Session:
 
 
 def start_servers(chosen, wanted, cores, stack):
-    """All servers that the workloads need, at once: by peer, mode and transport."""
+    """Starts all servers that the workloads need, by peer, mode and transport."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-"))
     servers = {}
     for mode, transport in sorted({(workload.mode, workload.transport) for workload in wanted}):
@@ -185,7 +185,7 @@ def start_servers(chosen, wanted, cores, stack):
 
 
 def measure(workload, chosen, servers, cores, plan, numbers, chance):
-    """The rounds of these numbers: in each the turns of the peers that are in it."""
+    """Runs the rounds with these numbers, and returns the turns of each round's peers."""
     with contextlib.ExitStack() as stack:
         sessions = {}
         for peer in chosen:
@@ -203,7 +203,7 @@ def measure(workload, chosen, servers, cores, plan, numbers, chance):
 
 
 def warm_up(session, plan):
-    """How long a turn of this server takes: one round of a fan-out may be longer than a turn."""
+    """Returns how long a turn of this server takes: one round of a fan-out may be longer than a turn."""
     if not plan.passes:
         return plan.turn_s
     session.turn(WARM_UP_S)  # Thrown away: caches, buffers and allocators are cold.
@@ -213,7 +213,7 @@ def warm_up(session, plan):
 
 
 def share(took, plan):
-    """How often each round goes there and back, and each how manieth round a peer is in."""
+    """Returns how often a round is measured there and back, and in each n-th of which rounds a peer takes part."""
     usual = max(plan.turn_s, took[table.YARDSTICK])
     passes = max(min(plan.passes, 1), round(plan.passes * plan.turn_s / usual))
     least_often = max(1, plan.rounds // ROUNDS_MIN)
@@ -222,7 +222,7 @@ def share(took, plan):
 
 
 def one_round(sessions, passes, plan, chance):
-    """By peer, its turns. Without passes there is no way back."""
+    """Returns the turns of each peer. Without passes there is no reverse order."""
     turns = {name: [] for name in sessions}
     for _ in range(max(1, passes)):
         order = chance.sample(list(sessions), len(sessions))
@@ -232,7 +232,7 @@ def one_round(sessions, passes, plan, chance):
 
 
 class Plan:
-    """How long and how often."""
+    """How long the turns are, and how many there are."""
 
     def __init__(self, arguments):
         self.passes = 0 if arguments.short else PASSES
@@ -241,7 +241,7 @@ class Plan:
         self.starts = min(STARTS, self.rounds)
 
     def numbers(self):
-        """Of the rounds between two starts."""
+        """Returns the numbers of the rounds, in one range for each start of the servers."""
         bounds = [nth * self.rounds // self.starts for nth in range(self.starts + 1)]
         return [range(*pair) for pair in zip(bounds, bounds[1:])]
 
@@ -250,15 +250,15 @@ class Plan:
 
 
 def check_that_lies_are_found(cores):
-    """A server that lies fails the comparison, however it lies; and the same server without a lie does not."""
-    # By count, so that the lie comes before the end on a busy machine too.
+    """A server that lies must fail the comparison, whatever the lie, and the same server without a lie must not."""
+    # By count, so that the lie happens before the end even on a busy machine.
     talks = ("--clients", 10, "--count", 3_000)
     plans = (
         Workload("tcp-echo", "", "echo", *talks),
         Workload("tcp-connect", "", "connect", "--count", 500),
         Workload("fanout", "", "fanout", *talks, mode="fanout"),
     )
-    # At the same time, since those that fall silent take a while.
+    # Concurrently, since servers that fall silent take a while.
     with concurrent.futures.ThreadPoolExecutor(LIARS) as pool:
         cases = [(lie, words, workload) for workload in plans for lie, words in LIES[workload.mode].items()]
         list(pool.map(lambda case: check_lie(*case, cores), cases))
@@ -275,7 +275,7 @@ def check_lie(lie, words, workload, cores):
 
 
 def what_is_said(lie, workload, cores):
-    """What is said of a server that lies; None if nothing is."""
+    """Returns what the load generator reports of a server that lies, or None."""
     liar = table.Peer(f"the liar ({lie})", "python", [sys.executable, HERE / "liar.py", lie], "lies")
     try:
         with start(liar, workload.mode, "tcp", None, cores) as server:
@@ -291,7 +291,7 @@ def what_is_said(lie, workload, cores):
 
 
 def idle_connections(short):
-    """How many idle connections a process may have here: said where it is fewer than they should be."""
+    """Returns how many idle connections a process may have here, and reports if they are fewer than wanted."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     wanted = SHORT_IDLE if short else IDLE
@@ -310,7 +310,7 @@ def chosen_workloads(patterns, idle):
 
 
 def compare(chosen, wanted, cores, plan, seed):
-    """Measures all, prints each workload's figures when its last rounds are over, and returns the whole."""
+    """Measures everything, prints each workload's figures after its last rounds, and returns all results."""
     chance = random.Random(seed)
     rounds, rows = {workload.name: [] for workload in wanted}, []
     for numbers in plan.numbers():
@@ -335,7 +335,7 @@ def compare(chosen, wanted, cores, plan, seed):
 
 
 def curves(short):
-    import curves as growth  # Here, since nothing else needs what it needs.
+    import curves as growth  # Imported here, since nothing else needs its dependencies.
 
     return {"date": str(datetime.date.today()), "machine": machine(), "curves": growth.measure(short)}
 
@@ -370,7 +370,7 @@ def write_json(results, file):
 
 def write_pages(results, front, page, file, picture):
     write_json(results, file)
-    # In the environment that has what it draws with, be Python's peers chosen or not.
+    # In the environment with the drawing library, whether or not Python's peers are chosen.
     table.build_python([])
     table.run([table.PYTHON, HERE / "picture.py", file, picture])
     write_between_marks(page, "compared", tables.for_readme(results, os.path.relpath(picture, page.parent)))

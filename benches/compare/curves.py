@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""How cost grows with how many there are, as curves: of idle connections, of timers, of connections before, of loops.
+"""Measures how cost grows with their number, as curves: of idle connections, timers, earlier connections, loops.
 
     python3 benches/compare/curves.py               all of it: some six minutes, after building
-    python3 benches/compare/curves.py --short       fewer of everything, to see that it works: well below a minute
+    python3 benches/compare/curves.py --short       fewer of everything, to check that it works: well below a minute
     python3 benches/compare/curves.py idle timers   only those of: idle, timers, connections, loops
     python3 benches/compare/curves.py --json FILE   also writes them to a file
 
 A curve is {"title", "x_label", "y_label", "series": [{"name", "xs", "ys"}]}: what `measure` returns a list of.
 
-Linux, with valgrind. What is compared is up at once and measured in turns, in another order each round; a point is the
-median of what the rounds found, as a ratio to the curve's first point in the same round. So a machine that is slower
-for a while makes all points of a round dearer, and none of the curve. Costs are the server's time on a core;
-instructions are counted, by callgrind, and are those of user space. Timers are timed by a bench of the crate, each
-number of them by itself: those figures hold on an idle machine only.
+Linux, with valgrind. Everything compared runs at once and is measured in turns, in a different order each round; a point is the
+median over the rounds, as a ratio to the curve's first point in the same round. So a machine that is slower
+for a while raises all points of a round, and does not change the curve. Costs are the server's time on a core;
+instructions are those of user space, counted by callgrind. Timers are timed by a bench of the crate, each
+number of them separately: those figures are valid only on an idle machine.
 """
 
 import argparse
@@ -33,7 +33,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-# Behind all others: there is a `peers` in both.
+# Last in the path: both folders have a `peers`.
 sys.path += [str(HERE.parent), str(ROOT / "tests" / "real")]
 
 import harness  # noqa: E402 (found by the line above)
@@ -41,19 +41,19 @@ import measure as counted  # noqa: E402
 from harness import Server, require  # noqa: E402
 from measure import READY, TurnByTurn  # noqa: E402
 
-LIMIT_S = 1_800  # Several times what it takes on a machine of its own.
+LIMIT_S = 1_800  # Several times what it takes on an idle machine.
 SEED = 1
 SPARE_DESCRIPTORS = 64
 
 IDLE = (0, 100, 1_000, 10_000)  # And as many as descriptors allow.
 IDLE_SHORT = (0, 100, 1_000)
-INSTRUCTION_ROUNDS = (5, 1_005)  # Many: how a crowd arrives costs a few instructions more or less each time.
-EXCHANGES = 20  # Of each ready connection, in a turn of the measurement.
+INSTRUCTION_ROUNDS = (5, 1_005)  # Many, since the order in which a crowd arrives changes the count by a few instructions each time.
+EXCHANGES = 20  # Messages of each ready connection, in a turn of the measurement.
 TIMERS = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 TIMERS_SHORT = (10, 1_000)
 BEFORE = (0, 10_000, 100_000, 1_000_000)
 BEFORE_SHORT = (0, 1_000, 5_000)
-BATCHES = 4  # Of connections that live at once, in a turn of the measurement.
+BATCHES = 4  # Connections that are open at once, in a turn of the measurement.
 ROUNDS, ROUNDS_SHORT = 101, 11
 
 
@@ -67,14 +67,14 @@ def curve(title, x_label, y_label, series):
 
 
 def cores():
-    """The clients' and the server's: one each, if there are two."""
+    """Returns the clients' core and the server's: one each, if there are two."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[-1]
 
 
 @contextlib.contextmanager
 def on_a_core_of_ours():
-    """This process, and what it starts meanwhile, on the clients' core."""
+    """Runs this process, and those that it starts meanwhile, on the clients' core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cores()[0]})
     try:
@@ -84,7 +84,7 @@ def on_a_core_of_ours():
 
 
 def spent_ns(pid):
-    """The time that a process of one thread has spent on a core, once it sleeps: before, not all of it is counted."""
+    """Returns how long a single-threaded process was on a core, once it sleeps: before that, not all of it is counted."""
     deadline = time.monotonic() + harness.WAIT_S
     while True:
         with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
@@ -100,7 +100,7 @@ SOURCES = itertools.cycle([f"127.1.{b}.{c}" for b in range(256) for c in range(1
 
 
 def connect(address):
-    """From many addresses in turn: there are ports enough, and those in TIME_WAIT are not searched through."""
+    """Connects from many addresses in turn, so that there are enough ports, and no search through those in TIME_WAIT."""
     client = socket.socket()
     client.settimeout(harness.WAIT_S)
     client.setsockopt(socket.IPPROTO_IP, NO_PORT, 1)
@@ -111,7 +111,7 @@ def connect(address):
 
 
 def in_turns(costs, rounds, numbers):
-    """Measures each in each round, in another order each time, and gives what the rounds found, without the first."""
+    """Measures each one in every round, in a different order each time, and returns the results of all rounds but the first."""
     found = [[] for _ in costs]
     for nth in range(rounds + 1):
         for which in numbers.sample(range(len(costs)), len(costs)):
@@ -122,7 +122,7 @@ def in_turns(costs, rounds, numbers):
 
 
 def ratios(found):
-    """Median ratios to the first, and between which values half of all rounds had them."""
+    """Returns the median ratios to the first, with their quartiles."""
     for costs in found:
         of_rounds = [cost / first for cost, first in zip(costs, found[0])]
         low, middle, high = statistics.quantiles(of_rounds, n=4)
@@ -139,9 +139,9 @@ def print_costs(what, counts, found):
 
 
 class Crowd:
-    """A server with so many idle connections, and those that are not idle, all held by a process of its own.
+    """A server with this many idle connections, and some active ones, all held by a separate process.
 
-    That process is this file again (see `hold_a_crowd`): one alone has not enough descriptors for all crowds.
+    That process runs this file again (see `hold_a_crowd`): one process does not have enough descriptors for all crowds.
     """
 
     def __init__(self, binary, count):
@@ -163,14 +163,14 @@ class Crowd:
         return float(line)
 
     def cost_ns(self):
-        """What a message costs now."""
+        """Returns what a message costs now."""
         self.process.stdin.write(b"\n")
         self.process.stdin.flush()
         return self._answer()
 
 
 def hold_a_crowd(binary, count):
-    """Answers each line with what a message costs."""
+    """Answers each line of input with the cost of a message."""
     clients_core, servers_core = cores()
     with on_a_core_of_ours(), contextlib.ExitStack() as sockets:
         server = sockets.enter_context(Server([binary, "--turn-by-turn", "--idle-timeout"], stdin=subprocess.PIPE))
@@ -180,14 +180,14 @@ def hold_a_crowd(binary, count):
         clients = ready(driver, sockets)
         print(0, flush=True)
         for _ in sys.stdin:
-            exchanges(driver, clients, 2)  # Whatever ran meanwhile has had the caches.
+            exchanges(driver, clients, 2)  # Whatever ran in between has filled the caches.
             before = spent_ns(server.pid)
             exchanges(driver, clients, EXCHANGES)
             print((spent_ns(server.pid) - before) / (EXCHANGES * READY), flush=True)
 
 
 def crowd(driver, count, sockets):
-    """So many that are echoed to once, and then idle."""
+    """Opens this many connections, which get one echo each and are then idle."""
     for batch in range(0, count, READY):
         counted.exchange(driver, ready(driver, sockets, min(READY, count - batch)))
 
@@ -208,7 +208,7 @@ def exchanges(driver, clients, count):
 
 
 def instructions(binary, count):
-    """User space's, for a message."""
+    """Returns the user-space instructions for a message."""
 
     def workload(_):
         def messages(driver, rounds):
@@ -233,7 +233,7 @@ def idle_counts(short):
 
 
 def idle(short, server):
-    """A message beside idle connections, each of which has an idle timeout."""
+    """Measures a message while there are idle connections, each of which has an idle timeout."""
     counts = idle_counts(short)
     with contextlib.ExitStack() as stack:
         crowds = [stack.enter_context(Crowd(server, count)) for count in counts]
@@ -253,14 +253,14 @@ def idle(short, server):
 
 
 def bench(name, arguments, features=()):
-    """What a bench of the crate prints."""
+    """Runs a bench of the crate, and returns what it prints."""
     flags = ["--features", ",".join(features)] if features else []
     argv = ["cargo", "bench", "--quiet", *flags, "--bench", name, "--", *arguments]
     return subprocess.run(argv, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def timers(short, _):
-    """An operation on a timer with so many live."""
+    """Measures an operation on a timer while others are live."""
     counts = TIMERS_SHORT if short else TIMERS
     printed = bench("timers", [str(count) for count in counts] + ["--short"] * short)
     print(printed, end="", flush=True)
@@ -282,7 +282,7 @@ class FromAnywhere(TurnByTurn):
 
 
 class Life:
-    """A server, and connections to it that are made, echo a message and end, a batch at a time."""
+    """A server, and connections to it that are opened, echo a message and close, a batch at a time."""
 
     def __init__(self, server):
         self.server = server
@@ -293,14 +293,14 @@ class Life:
         self.batch(self.driver, -(-connections // READY))
 
     def cost_ns(self):
-        self.live(READY)  # Whatever ran meanwhile has had the caches.
+        self.live(READY)  # Whatever ran in between has filled the caches.
         before = spent_ns(self.server.pid)
         self.live(BATCHES * READY)
         return (spent_ns(self.server.pid) - before) / (BATCHES * READY)
 
 
 def connections(short, binary):
-    """A connection after so many before it; and the memory of the server that has had the most."""
+    """Measures a connection after many earlier ones, and the memory of the server that has had the most."""
     counts = BEFORE_SHORT if short else BEFORE
     memory = []
     with contextlib.ExitStack() as stack:
@@ -312,7 +312,7 @@ def connections(short, binary):
             lives.append(Life(server))
         had = 0
         for nth, count in enumerate(counts):
-            # Those that have less than this one have all they are to have.
+            # Servers with a lower goal have already had all their connections.
             lives[-1].live(count - had)
             if 0 < nth < len(counts) - 1:
                 lives[nth].live(count)
@@ -332,7 +332,7 @@ def connections(short, binary):
 
 
 def loops(short, _):
-    """What two loops do, of what one does, with a protocol that computes."""
+    """Measures the throughput of two loops relative to one, with a CPU-bound protocol."""
     printed = bench("cores", ["--short"] * short, features=["workers"])
     print(printed, end="", flush=True)
     two = re.findall(r"^(.+): two loops answer ([\d.]+) times what one does", printed, re.M)
@@ -351,7 +351,7 @@ PARTS = {part.__name__: part for part in (idle, timers, connections, loops)}
 
 
 def measure(short, parts=PARTS):
-    """The curves, as the head of this file has them; what is found on the way is printed."""
+    """Returns the curves in the format described at the top of this file, and prints intermediate results."""
     curves = []
     with tempfile.TemporaryDirectory(prefix="curves-") as folder:
         server = counted.Builds(folder).server()

@@ -1,8 +1,8 @@
-"""A server that lies once: by this it is seen that the load generator finds each kind of lie.
+"""A server that lies once, to check that the load generator finds each kind of lie.
 
     liar.py LIE MODE ADDRESS        LIE is one of LIES for that MODE, or "none"
 
-It is honest for a while, since a lie at the first byte would be found by less.
+It is honest for a while, since a weaker check would find a lie at the first byte.
 """
 
 import os
@@ -14,7 +14,7 @@ import sys
 HONEST = 150  # Messages or lines before the lie.
 READ_BYTES = 65536
 
-# What a server of a mode can do wrong, and what is said of it.
+# What a server of each mode can do wrong, and how the load generator reports it.
 LIES = {
     "echo": {
         "wrong-byte": "is not what was sent",
@@ -88,7 +88,7 @@ class Server:
         getattr(self, self.mode)(client, data)
 
     def due(self, lie):
-        """Whether this is the time of that lie. There is but one."""
+        """Returns whether it is time for this lie. Only one is told."""
         if self.lie == lie and self.answered > HONEST and not self.lied:
             self.lied = True
             return True

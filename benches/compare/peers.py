@@ -1,7 +1,7 @@
-"""The peers: the one table of what each is, how it is built, how it is started and what it cannot do.
+"""The table of the peers: what each is, how it is built and started, and what it cannot do.
 
 A server is started as `argv MODE ADDRESS`, with MODE `echo` or `fanout`; ADDRESS is `127.0.0.1:0` or the path of a Unix
-socket. It prints `listening on ADDRESS` and serves until it is ended by a signal. What it cannot do makes it exit with
+socket. It prints `listening on ADDRESS` and serves until a signal ends it. If it cannot do what is asked, it exits with
 status 2 and one line on stderr.
 """
 
@@ -16,12 +16,12 @@ PYTHON = TARGET / "venv" / "bin" / "python"
 MODES = ("echo", "fanout")
 TRANSPORTS = ("tcp", "unix")
 
-# What else a peer may be unable to do: serve others beside a client that does not read; send the lines that came right
+# What else a peer may be unable to do: serve others while a client does not read; send the lines that arrived right
 # before the end of their sender's stream.
 OTHERS = "others"
 LAST_LINES = "last lines"
 
-# The yardstick: what the others' figures are ratios of.
+# The yardstick, to which the others' figures are ratios.
 YARDSTICK = "epoll"
 
 
@@ -98,7 +98,7 @@ def build_go(peers):
 
 
 def build_python(_):
-    """A virtual environment with what is pinned; made again when that changes."""
+    """Returns a virtual environment with the pinned packages; made again when they change."""
     wanted = HERE / "python" / "requirements.txt"
     stamp = TARGET / "venv" / "requirements.txt"
     if stamp.exists() and stamp.read_bytes() == wanted.read_bytes():
@@ -113,7 +113,7 @@ BUILDS = {"rust": build_rust, "c": build_c, "go": build_go, "python": build_pyth
 
 
 def chosen(names):
-    """The peers of these names, in the table's order; all of them for none."""
+    """Returns the peers with these names, in the table's order; without names, all of them."""
     unknown = sorted(set(names) - set(PEERS))
     if unknown:
         sys.exit(f"no such peer: {', '.join(unknown)}; there are {', '.join(PEERS)}")
@@ -121,7 +121,7 @@ def chosen(names):
 
 
 def build(peers):
-    """Builds these, and raises where that fails."""
+    """Builds these peers, and raises an exception if that fails."""
     for kind, how in BUILDS.items():
         if of_kind := [peer for peer in peers if peer.kind == kind]:
             how(of_kind)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Draws what compare.py has measured.
+"""Draws the results of compare.py.
 
     target/venv/bin/python picture.py [RESULTS.json [PICTURE.svg]]
 
-The picture has no background, and its colours are of middle brightness: it stands on light pages and on dark ones. Text
+The picture has no background, and its colours are of medium brightness, so it works on light pages and on dark ones. Text
 stays text. The same results give the same file.
 """
 
@@ -103,7 +103,7 @@ def draw_bar(axes, place, name, found, most):
     colour = OURS if name == OUR_NAME else OTHERS
     axes.barh(place, middle - 1, left=1, height=0.72, color=colour, linewidth=0)
     axes.plot([low, high], [place, place], color=TEXT, linewidth=1, solid_capstyle="butt")
-    # Behind the bar or, where there is no room, in it.
+    # After the bar or, if there is no room, in it.
     end = max(high, 1)
     fits = end < most / 2
     where = {"x": end * 1.06, "ha": "left", "color": TEXT} if fits else {"x": middle / 1.06, "ha": "right", "color": "white"}
@@ -118,7 +118,7 @@ def title(row, yardstick):
 
 
 def by_cost(compared):
-    """The peers, from the one that costs least on the whole; the yardstick is the line at 1 and needs no bar."""
+    """Returns the peers, beginning with the cheapest overall; the yardstick is the line at 1 and needs no bar."""
 
     def whole(name):
         ratios = [row["peers"][name]["ratio"][1] for row in compared["workloads"] if "ratio" in row["peers"].get(name, {})]
@@ -145,7 +145,7 @@ def draw_curve(axes, curve):
     axes.set_ylabel(curve["y_label"])
     xs = sorted({x for series in curve["series"] for x in series["xs"]})
     if wide(xs):
-        # Nothing at all is where most curves begin.
+        # Most curves begin at 0.
         axes.set_xscale("symlog", linthresh=min(x for x in xs if x > 0))
         axes.xaxis.set_minor_locator(ticker.NullLocator())
     shown = apart(xs) if wide(xs) else xs[:12]
@@ -167,7 +167,7 @@ def wide(xs):
 
 
 def apart(xs):
-    """Those with room for a label each, on a scale of powers."""
+    """Returns those that have room for a label on a logarithmic scale."""
     shown = []
     for x in xs:
         if not shown or shown[-1] == 0 or x >= 4 * shown[-1]:

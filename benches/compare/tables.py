@@ -1,10 +1,10 @@
-"""From turns to figures, and from figures to tables."""
+"""Computes figures from turns, and tables from figures."""
 
 import statistics
 
 COMMAND = "python3 benches/compare/compare.py"
 NOTHING = "–"
-# Beside the yardstick, the peer whose spread is shown in the table.
+# The peer whose spread is shown in the table, besides the yardstick.
 OURS = "switchboard"
 
 
@@ -12,13 +12,13 @@ OURS = "switchboard"
 
 
 def row(workload, rounds, yardstick):
-    """A workload's figures, by peer. `rounds` has the turns of each peer in each round."""
+    """Returns a workload's figures by peer. `rounds` has the turns of each peer in each round."""
     peers = {name: figures([turns for turns in rounds if name in turns], name, yardstick) for name in rounds[0]}
     return {"name": workload.name, "label": workload.label, "unit": workload.unit, "peers": peers}
 
 
 def figures(rounds, name, yardstick):
-    """Medians over rounds; the ratio with its quartiles, each taken within a round."""
+    """Returns medians over rounds; the ratio has quartiles, and is taken within each round."""
     turns = [turn for turns in rounds for turn in turns[name]]
     found = {
         "rounds": len(rounds),
@@ -34,7 +34,7 @@ def figures(rounds, name, yardstick):
 
 
 def cpu_us(turns):
-    """The server's CPU time a message, over the turns of one round."""
+    """Returns the server's CPU time a message, over the turns of one round."""
     return 1e6 * sum(turn["server_cpu_s"] for turn in turns) / sum(turn["messages"] for turn in turns)
 
 
@@ -48,7 +48,7 @@ def quartiles(values):
 
 
 def number(value):
-    """Three figures, as many as can be meant."""
+    """Formats a number with three significant digits, as many as the measurement supports."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
@@ -62,7 +62,7 @@ def rate(per_s):
 
 
 def in_words(row):
-    """One line for each peer, with the spread of its ratio."""
+    """Returns one line for each peer, with the spread of its ratio."""
     lines = [f"{row['name']} ({row['label']}), CPU time of the server per {row['unit']}:"]
     for name, found in row["peers"].items():
         line = f"  {name:12} {number(found['cpu_us']):>8} µs"
@@ -74,7 +74,7 @@ def in_words(row):
 
 
 def columns(compared):
-    """The peers in the order of the columns: the yardstick first."""
+    """Returns the peers in the order of the columns: the yardstick first."""
     return sorted(compared["peers"], key=lambda name: name != compared["yardstick"])
 
 
@@ -118,13 +118,13 @@ def speed(found):
     return f"{number(found['p50_us'])} / {number(found['p99_us'])}, {rate(found['messages_per_s'])}"
 
 
-# What the front page shows: of each kind of load one row, and the peers that readers ask for.
+# What the front page shows: one row for each kind of load, and the peers that readers ask about.
 SUMMED_UP = ("tcp-echo-50", "tcp-echo-1000", "tcp-pipelined", "tcp-connect", "fanout-1000")
 ASKED_FOR = ("switchboard", "mio", "tokio", "calloop", "libuv", "go", "asyncio")
 
 
 def summary(results, picture):
-    """Five rows and the picture."""
+    """Returns five rows and the picture."""
     compared = results["compared"]
     by_name = {row["name"]: row for row in compared["workloads"]}
     names = [name for name in ASKED_FOR if name in compared["peers"]]

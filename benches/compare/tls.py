@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""TLS beside rustls driven by hand, tokio-rustls and nginx: what the same load costs each server.
+"""Compares TLS with rustls driven by hand, tokio-rustls and nginx: what the same load costs each server.
 
     python3 benches/compare/tls.py                              all servers, all workloads: some 5 minutes
     python3 benches/compare/tls.py switchboard --workloads 'echo-*' handshake-full
     python3 benches/compare/tls.py --write-readme               all, into companions/tls/README.md
-    python3 benches/compare/tls.py --short                      whether all of it works, not how fast
+    python3 benches/compare/tls.py --short                      checks that all of it works, not how fast
 
-As compare.py: all servers on one core, the load on the other, turns in an order drawn by chance and back again, CPU time of
-the server within a round. TLS 1.3 everywhere, one certificate (ECDSA, P-256) that is made for the run. The servers in Rust have
-one configuration of rustls with ring; nginx has OpenSSL and, since it has no echo of its own, passes what it has decrypted on
-to a plain one, whose CPU time is not counted: it is there to tell where the figures are, not to be compared by hundredths.
-It needs what compare.py needs, the openssl command, and nginx with its stream module (left out where there is none).
+As in compare.py: all servers on one core, the load on the other, turns in random order and in reverse, CPU time of
+the server within a round. TLS 1.3 everywhere, one certificate (ECDSA, P-256) that is made for the run. The servers in Rust share
+one configuration of rustls with ring. nginx has OpenSSL and, since it cannot echo by itself, passes decrypted data on
+to a plain echo server, whose CPU time is not counted: its figures give an order of magnitude, not an exact comparison.
+It needs what compare.py needs, the openssl command, and nginx with its stream module (skipped if it is missing).
 """
 
 import argparse
@@ -56,7 +56,7 @@ class TlsWorkload(Workload):
     load = LOAD
 
     def on(self, name, certificate):
-        """The same, put on this server, which has this certificate."""
+        """Puts this workload on this server, which has this certificate."""
         more = ["--ca", certificate, *(["--cut-ends"] if name == "nginx" else [])]
         return TlsWorkload(self.name, self.label, self.kind, *self.options, *more, unit=self.unit)
 
@@ -74,7 +74,7 @@ def workloads():
 
 
 def make_certificate(folder):
-    """A certificate that signs itself and nothing else, and its key."""
+    """Makes a self-signed certificate, which signs nothing else, and its key."""
     chain, key = folder / "certificate.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
@@ -97,7 +97,7 @@ stream {{
 
 
 class Nginx(Server):
-    """nginx, of one process, before a plain echo server of ours. It prints nothing, so it is given a port that was free."""
+    """nginx with one process, in front of our plain echo server. It prints nothing, so it is given a port that was free."""
 
     def __init__(self, chain, key, folder, behind):
         import socket
@@ -125,7 +125,7 @@ class Nginx(Server):
 
 
 def start_servers(names, chain, key, folder, cores, stack):
-    """By name."""
+    """Returns the servers by name."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cores.server})
     release, servers = table.TARGET / "release", {}
@@ -148,7 +148,7 @@ def start_servers(names, chain, key, folder, cores, stack):
 
 
 def measure(workload, servers, chain, cores, plan, numbers, chance):
-    """The rounds of these numbers, by server their turns."""
+    """Runs the rounds with these numbers, and returns the turns by server."""
     with contextlib.ExitStack() as stack:
         sessions = {}
         for name, server in servers.items():
@@ -167,7 +167,7 @@ def resident_bytes(pid):
 
 
 def idle_bytes(server, name, chain, cores, counts):
-    """What an idle connection takes in the server's own memory: more of them less fewer, each echoed to once."""
+    """Returns the server's own memory for an idle connection, from the difference of two numbers, each echoed to once."""
     found = []
     for count in counts:
         workload = TlsWorkload("idle", "", "echo", "--clients", count).on(name, chain)
@@ -192,7 +192,7 @@ def measure_all(names, wanted, cores, plan, seed):
                         rows.append(tables.row(workload, rounds[workload.name], YARDSTICK))
                         print(tables.in_words(rows[-1]), flush=True)
         with contextlib.ExitStack() as stack:
-            # Of servers that have had no other load: what that leaves behind is none of the connection's.
+            # From servers that have had no other load, whose leftovers would be counted for the connections.
             for name, server in start_servers(names, chain, key, folder, cores, stack).items():
                 idle[name] = idle_bytes(server, name, chain, cores, IDLE if plan.passes else [10, 50])
     return {"peers": {name: SERVERS[name] for name in names}, "yardstick": YARDSTICK, "workloads": rows, "idle": idle}
@@ -202,7 +202,7 @@ def measure_all(names, wanted, cores, plan, seed):
 
 
 def shown(found, plan):
-    """As a table: what the loop by hand costs, the others as ratios to it, and what each brings in a second."""
+    """Returns a table: the cost of the handwritten loop, the others as ratios to it, and the throughput of each."""
     names = list(found["peers"])
     head = ["CPU time of the server", *(f"{found['peers'][name]}{', µs' if name == YARDSTICK else ''}" for name in names)]
     rows = []

@@ -37,7 +37,7 @@ impl Scene {
     fn member(&mut self, name: &str) -> Peer {
         let mut peer = self.connect();
         self.says(&mut peer, name);
-        self.hears(&mut peer, &format!("Welcome, {name}. /who tells who is here, /quit leaves."));
+        self.hears(&mut peer, &format!("Welcome, {name}. /who lists who is here, /quit leaves."));
         peer
     }
 
@@ -69,12 +69,12 @@ fn chat_what_one_says_comes_to_all_others_once_and_in_order() {
         }
         scene.hears(&mut bob, "Ada: one");
         scene.hears(&mut bob, "Ada: two");
-        scene.hears(&mut ada, "* here are: Ada, Bob");
+        scene.hears(&mut ada, "* here now: Ada, Bob");
         scene.says(&mut bob, "/quit");
         assert_eq!(scene.network.read_to_end(&mut bob), b"");
         scene.hears(&mut ada, "* Bob has left");
         scene.says(&mut ada, "/who");
-        scene.hears(&mut ada, "* here are: Ada");
+        scene.hears(&mut ada, "* here now: Ada");
     });
 }
 
@@ -92,9 +92,9 @@ fn chat_a_name_is_one_word_that_nobody_else_has_until_it_is_free_again() {
     ada.reset();
     scene.network.run_until_rest();
     scene.says(&mut other, "Ada");
-    scene.hears(&mut other, "Welcome, Ada. /who tells who is here, /quit leaves.");
+    scene.hears(&mut other, "Welcome, Ada. /who lists who is here, /quit leaves.");
     scene.says(&mut other, "/who");
-    scene.hears(&mut other, "* here are: Ada");
+    scene.hears(&mut other, "* here now: Ada");
     // The longest name is accepted, and a peer may leave before it has a name.
     scene.member("abcdefghijklmnopqrst");
     let mut third = scene.connect();

@@ -101,7 +101,7 @@ fn open(to: Ipv4Addr) -> io::Result<(Socket, Option<u16>)> {
 }
 
 pub(crate) fn run(to: Ipv4Addr, count: u16) -> Result<(), Failure> {
-    let (socket, id) = open(to).map_err(|error| Failure::new(format!("no socket for ICMP: {error}")))?;
+    let (socket, id) = open(to).map_err(|error| Failure::new(format!("cannot open an ICMP socket: {error}")))?;
     let socket = Rc::new(socket);
     let asked = Rc::new(RefCell::new(Asked { id, ..Asked::default() }));
     let mut event_loop = EventLoop::new()?;

@@ -24,10 +24,10 @@ const ERRORS_MAX: usize = 20;
 pub(crate) const GREETING: &str = "220 localhost ESMTP";
 pub(crate) const GO_AHEAD: &str = "220 2.0.0 begin TLS";
 pub(crate) const TOO_MANY: &str = "421 4.3.2 too many connections\r\n";
-pub(crate) const CLOSING: &str = "421 4.3.2 the service ends";
-pub(crate) const TOO_SLOW: &str = "421 4.4.2 that takes too long";
+pub(crate) const CLOSING: &str = "421 4.3.2 the service is shutting down";
+pub(crate) const TOO_SLOW: &str = "421 4.4.2 timed out";
 pub(crate) const STORED: &str = "250 2.6.0 stored";
-pub(crate) const NOT_STORED: &str = "451 4.3.0 cannot store it now";
+pub(crate) const NOT_STORED: &str = "451 4.3.0 cannot store the message now";
 
 #[derive(Debug, Default)]
 pub(crate) struct Session {
@@ -118,7 +118,7 @@ impl Session {
         let step = match std::str::from_utf8(line) {
             // Another server might take a bare CR or LF for a line end, and read one message as two.
             Ok(line) if !line.contains(['\r', '\n', '\0']) => self.command(line),
-            _ => "500 5.5.2 a command is one line of text".into(),
+            _ => "500 5.5.2 a command must be one line of text".into(),
         };
         match &step {
             Step::Reply(reply) if reply.starts_with("50") => self.errors += 1,
@@ -130,7 +130,7 @@ impl Session {
     pub(crate) fn line_too_long(&mut self) -> Step {
         match &mut self.state {
             State::Data(_, fault) => {
-                fault.get_or_insert("554 5.6.0 a line of it is too long");
+                fault.get_or_insert("554 5.6.0 the message has a line that is too long");
                 Step::Nothing
             }
             _ => "500 5.5.2 the line is too long".into(),
@@ -147,9 +147,9 @@ impl Session {
             "HELO" => self.hello(rest, "250 localhost".into()),
             "STARTTLS" => match self.tls {
                 Tls::NotOffered => "502 5.5.1 not offered".into(),
-                Tls::Begun => "503 5.5.1 TLS has begun already".into(),
+                Tls::Begun => "503 5.5.1 TLS is already active".into(),
                 Tls::Offered if rest.is_empty() => Step::StartTls,
-                Tls::Offered => "501 5.5.4 STARTTLS stands alone".into(),
+                Tls::Offered => "501 5.5.4 STARTTLS takes no arguments".into(),
             },
             "MAIL" => self.mail(rest),
             "RCPT" => self.rcpt(rest),
@@ -161,8 +161,8 @@ impl Session {
             "NOOP" => "250 2.0.0 nothing done".into(),
             "VRFY" if !rest.is_empty() => "252 2.1.5 send it and see".into(),
             "HELP" => "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT".into(),
-            "QUIT" if rest.is_empty() => Step::Close("221 2.0.0 good bye"),
-            "RSET" | "VRFY" | "QUIT" => "501 5.5.4 that command is written otherwise".into(),
+            "QUIT" if rest.is_empty() => Step::Close("221 2.0.0 goodbye"),
+            "RSET" | "VRFY" | "QUIT" => "501 5.5.4 wrong arguments for that command".into(),
             "EXPN" => "502 5.5.1 not offered".into(),
             _ => "500 5.5.2 no such command".into(),
         }
@@ -181,7 +181,7 @@ impl Session {
         match self.state {
             State::Greeted => return "503 5.5.1 say EHLO first".into(),
             State::Ready => {}
-            State::Mail(_) | State::Data(..) => return "503 5.5.1 a sender is named already".into(),
+            State::Mail(_) | State::Data(..) => return "503 5.5.1 a sender was already given".into(),
         }
         let Some((from, parameters)) = path(rest, "FROM:") else { return "501 5.1.7 write MAIL FROM:<address>".into() };
         for parameter in parameters {
@@ -198,7 +198,7 @@ impl Session {
         }
         let (client, is_secure) = (self.client.clone(), self.tls == Tls::Begun);
         self.state = State::Mail(Message { client, from: from.to_owned(), is_secure, ..Message::default() });
-        "250 2.1.0 sender taken".into()
+        "250 2.1.0 sender accepted".into()
     }
 
     fn rcpt(&mut self, rest: &str) -> Step {
@@ -213,21 +213,21 @@ impl Session {
             return "452 4.5.3 too many recipients".into();
         }
         message.to.push(to.to_owned());
-        "250 2.1.5 recipient taken".into()
+        "250 2.1.5 recipient accepted".into()
     }
 
     fn data(&mut self, rest: &str) -> Step {
         match mem::take(&mut self.state) {
             State::Mail(message) if rest.is_empty() && !message.to.is_empty() => {
                 self.state = State::Data(message, None);
-                "354 end it by a dot on a line of its own".into()
+                "354 end the message with a dot on a line of its own".into()
             }
             state => {
                 self.state = state;
                 if rest.is_empty() {
-                    "503 5.5.1 name a recipient first".into()
+                    "503 5.5.1 give a recipient first".into()
                 } else {
-                    "501 5.5.4 DATA stands alone".into()
+                    "501 5.5.4 DATA takes no arguments".into()
                 }
             }
         }
@@ -242,7 +242,7 @@ impl Session {
             return fault.map_or(Step::Store(message), Step::from);
         }
         if line.contains(&b'\r') || line.contains(&b'\n') {
-            fault.get_or_insert("554 5.6.0 a CR or LF stands alone in it");
+            fault.get_or_insert("554 5.6.0 the message has a bare CR or LF");
         }
         // A dot at the beginning of a line is doubled by the sender.
         let line = line.strip_prefix(b".").unwrap_or(line);

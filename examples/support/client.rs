@@ -28,7 +28,7 @@ pub(crate) fn name_and_port(server: &str) -> Result<(String, u16), String> {
             return Ok((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port));
         }
     }
-    Err(format!("{server:?} is no server: give a name or an address, and a port, like {DEFAULT_SERVER}"))
+    Err(format!("{server:?} is not a server: give a name or an address, and a port, like {DEFAULT_SERVER}"))
 }
 
 /// Whether something has failed, as the protocols of a client report.

@@ -201,7 +201,7 @@ impl Connector {
                 let kind = self.failures[self.failures.len() - 1].1.kind();
                 io::Error::new(kind, ConnectError::Failed(std::mem::take(&mut self.failures)))
             }
-            0 => io::Error::new(io::ErrorKind::InvalidInput, "there is no address to connect to"),
+            0 => io::Error::new(io::ErrorKind::InvalidInput, "no address to connect to"),
         }
     }
 }

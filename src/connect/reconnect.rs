@@ -205,7 +205,7 @@ impl Plan {
             Ok(id) => self.follow(context, id),
             Err(error) if LoopError::of(&error) == Some(LoopError::ShuttingDown) => {}
             Err(error) => {
-                log::debug!("a connect has failed at once: {error}");
+                log::debug!("connect failed immediately: {error}");
                 self.again(context, shutdowns);
             }
         }

@@ -110,7 +110,7 @@ impl SharedLog {
         if self.shares.len() <= slot {
             self.shares.resize(slot + 1, Share::default());
         }
-        debug_assert!(self.shares[slot].generation == 0, "whoever leaves a slot has no share left");
+        debug_assert!(self.shares[slot].generation == 0, "a slot is left only without shares");
         self.shares[slot] = Share { generation: id.generation.get(), from: span.from, to: span.to };
         self.live += 1;
         self.was_used = true;

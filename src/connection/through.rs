@@ -189,7 +189,7 @@ impl Through {
     /// Returns an error if a filter has panicked.
     fn is_whole(&self) -> io::Result<()> {
         match self.is_torn {
-            true => Err(io::Error::other("a filter of this stream has panicked")),
+            true => Err(io::Error::other("a filter of this stream panicked")),
             false => Ok(()),
         }
     }
@@ -281,9 +281,7 @@ impl Through {
             ));
         }
         if unread.len() > AHEAD_BYTES_MAX {
-            return Err(io::Error::other(
-                "the peer sends data, but not what a filter needs before it can be written to",
-            ));
+            return Err(io::Error::other("the peer sends data, but not what a filter needs before it can take output"));
         }
         self.pull(stream, waits)?;
         self.hand_up(unread);

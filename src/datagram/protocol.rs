@@ -113,7 +113,7 @@ impl fmt::Display for DatagramError {
                 return fmt::write(f, format_args!("cannot send to {to}: {error}"));
             }
             DatagramError::Send { to: None, error } => ("cannot send", error),
-            DatagramError::Socket(error) => ("error of the socket", error),
+            DatagramError::Socket(error) => ("socket error", error),
             DatagramError::Dropped(count) => return fmt::write(f, format_args!("{count} datagrams dropped unsent")),
         };
         write_caused(f, text, error)

@@ -130,7 +130,7 @@ impl Core {
     #[cold]
     fn give_away(&mut self, id: Id, mut receiver: AcceptHook, connection: Detached) {
         let mut connection = Some(connection);
-        let _ = self.guard_each("who takes accepted connections", &mut |core| {
+        let _ = self.guard_each("the receiver of accepted connections", &mut |core| {
             if let Some(connection) = connection.take() {
                 receiver(&mut Context::new(core), connection);
             }
@@ -160,7 +160,7 @@ impl Core {
             // Its socket was reset; the listener goes on (X5).
             Err(error) => {
                 self.parts.counters.accept_errors += 1;
-                self.parts.report(listener, &format_args!("cannot take in an accepted connection: {error}"));
+                self.parts.report(listener, &format_args!("cannot register an accepted connection: {error}"));
             }
         }
     }
@@ -411,7 +411,7 @@ impl Parts {
         let withheld = self.slots.listener_mut(id).and_then(|listener| listener.report(now));
         match withheld {
             Some(0) => log::warn!("listener {id}: {what}"),
-            Some(withheld) => log::warn!("listener {id}: {what} (and {withheld} reports were withheld before)"),
+            Some(withheld) => log::warn!("listener {id}: {what} ({withheld} earlier reports were withheld)"),
             None => {}
         }
         withheld.is_some()

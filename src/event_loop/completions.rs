@@ -71,7 +71,7 @@ impl Context<'_> {
             return;
         }
         if let Err(why) = self.with_protocol(id, call) {
-            log::error!("a value that a protocol of connection {id} waited for is dropped: {why}");
+            log::error!("a value that a protocol of connection {id} waited for was dropped: {why}");
         }
     }
 }

@@ -136,7 +136,7 @@ impl Core {
     /// Tells a protocol that its connection was not established.
     pub(super) fn deliver_connect_failure(&mut self, id: Id, error: ConnectError) {
         self.parts.counters.connects_failed += 1;
-        guard_error(self, &mut |_| log::debug!("connection {id} was not made: {error}"));
+        guard_error(self, &mut |_| log::debug!("connection {id} was not established: {error}"));
         let mut error = Some(error);
         self.call(id, "connect_failed", &mut |protocol, transport| {
             if let Some(error) = error.take() {

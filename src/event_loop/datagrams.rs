@@ -21,7 +21,7 @@ impl Core {
     pub(super) fn serve_datagram(&mut self, id: Id, buffer: &mut [u8]) {
         let Some(datagram) = self.parts.slots.alive_datagram_mut(id) else { return };
         if !std::mem::replace(&mut datagram.made, true) {
-            log::debug!("datagram socket {id} is made");
+            log::debug!("datagram socket {id} is open");
             self.call_datagram(id, &mut |protocol, transport| protocol.connection_made(transport));
         }
         let goes_on = self.parts.flush_datagram(id);

@@ -27,7 +27,7 @@ struct InputBehind;
 
 impl fmt::Display for InputBehind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("input arrived before the filter that should take it had begun")
+        f.write_str("input arrived before the filter for it had started")
     }
 }
 
@@ -74,7 +74,7 @@ pub(super) fn put_in_accepted(core: &mut Core, id: Id, makers: &[AcceptFilter]) 
             return false;
         };
         let mut made = None;
-        let _ = core.guard_each("who makes a filter", &mut |_| made = make(&peer));
+        let _ = core.guard_each("a filter factory", &mut |_| made = make(&peer));
         match made {
             Some(filter) => put_in(&mut core.parts, id, filter),
             None => {

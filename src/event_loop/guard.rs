@@ -63,7 +63,7 @@ pub(super) type Callback<'a> = &'a mut dyn FnMut(&mut dyn Protocol, &mut Transpo
 
 /// Uses the error of a protocol, which may be of a user type and so run user code.
 pub(super) fn guard_error(core: &mut Core, code: &mut dyn FnMut(&mut Core)) {
-    let _ = core.guard_each("the error of a protocol", code);
+    let _ = core.guard_each("a protocol's error", code);
 }
 
 /// Holds a value of a type that the code dropping it does not know.

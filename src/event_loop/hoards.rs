@@ -63,7 +63,7 @@ impl Parts {
             Tenant::Datagram(socket) => socket.queued_cost(),
             _ => 0,
         };
-        assert_eq!(self.outbox.queued(), self.slots.iter().map(of_one).sum::<usize>(), "what is queued in all");
+        assert_eq!(self.outbox.queued(), self.slots.iter().map(of_one).sum::<usize>(), "the sum of queued bytes");
     }
 
     /// Tries a send to each peer that seems to take nothing, since no event reports a little room.

@@ -122,7 +122,7 @@ fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
     }
     match sockets {
         Some(sockets) => Ok(sockets),
-        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on")),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on")),
     }
 }
 

@@ -22,7 +22,7 @@ impl Listener<'_> {
         ListenerId(self.id)
     }
 
-    /// Returns the address it listens on, with the port that the system chose; of several, the first.
+    /// Returns the address it listens on, with the port that the system chose; if there are several, the first.
     ///
     /// # Errors
     ///

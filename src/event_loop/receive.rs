@@ -408,7 +408,7 @@ impl Parts {
     fn begin_specially(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
         if let Some(peer) = connection.peer() {
-            log::debug!("connection {id} with {peer} is made");
+            log::debug!("connection {id} with {peer} is established");
         }
         if connection.flags.has(Flag::Anew) {
             self.begin_anew(id);

@@ -251,7 +251,7 @@ impl Core {
     fn hand_over(&mut self, Handover { receiver, detached }: Handover) {
         match detached {
             Some(detached) => {
-                self.guard("who detached a connection", |core| receiver(&mut Context::new(core), detached));
+                self.guard("the receiver of a detached connection", |core| receiver(&mut Context::new(core), detached));
             }
             None => self.drop_guarded(Discarded::Receiver(receiver)),
         }
@@ -305,7 +305,7 @@ impl Parts {
     fn reregister_as_wanted(&mut self, id: Id) {
         let Some(interest) = self.slots.source_mut(id).and_then(|slot| slot.interest.take()) else { return };
         if let Err(error) = self.reregister(id, interest) {
-            log::error!("source {id} stays registered for what it was: {error}");
+            log::error!("source {id} keeps its old registration: {error}");
         }
     }
 }

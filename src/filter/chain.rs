@@ -421,7 +421,7 @@ impl Chain {
 
     // Memory.
 
-    /// Lets it work in the loop's buffers if it has none of its own: in both only if it may need both.
+    /// Lends it the loop's buffers where it has none of its own: both of them only if it may need both.
     #[inline]
     pub(crate) fn lend(&mut self, way: Way, scratch: &mut Scratch) {
         if way == Way::Up || !self.is_common() {

@@ -44,10 +44,10 @@ impl fmt::Display for FramingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, bytes_max) = match self {
             FramingError::LengthOverMax { bytes, bytes_max } => {
-                return fmt::write(f, format_args!("a frame has {bytes} bytes, and {bytes_max} are allowed"));
+                return fmt::write(f, format_args!("a frame of {bytes} bytes exceeds the maximum of {bytes_max}"));
             }
             FramingError::LengthNotReached { bytes, bytes_wanted } => {
-                return fmt::write(f, format_args!("a frame has {bytes} bytes, and all have {bytes_wanted}"));
+                return fmt::write(f, format_args!("a frame of {bytes} bytes, but all must have {bytes_wanted}"));
             }
             FramingError::NoDelimiter { bytes_max } => ("no delimiter within", bytes_max),
             FramingError::SubnegotiationTooLong { bytes_max } => ("a telnet subnegotiation of more than", bytes_max),

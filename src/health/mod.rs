@@ -98,15 +98,15 @@ impl Watch {
     fn note_slow(&mut self, name: &'static str, about: About, took: Duration, now: Instant) {
         self.health.slow_callbacks += 1;
         let Some(withheld) = self.report.ask(now) else { return };
-        let others = if withheld > 0 { format!(" (and {withheld} others before were slow)") } else { String::new() };
-        log::warn!("{name}{about} took {} ms; nobody else was served meanwhile{others}", took.as_millis());
+        let others = if withheld > 0 { format!(" ({withheld} earlier ones were slow too)") } else { String::new() };
+        log::warn!("{name}{about} took {} ms; nothing else was served meanwhile{others}", took.as_millis());
     }
 
     /// Warns about what a peer did, at most once a second.
     pub(crate) fn warn(&mut self, what: &dyn fmt::Display, now: Instant) {
         match self.warnings.ask(now) {
             Some(0) => log::warn!("{what}"),
-            Some(withheld) => log::warn!("{what} (and {withheld} warnings were withheld before)"),
+            Some(withheld) => log::warn!("{what} ({withheld} earlier warnings were withheld)"),
             None => {}
         }
     }

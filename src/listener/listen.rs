@@ -130,7 +130,7 @@ impl Listen {
             }
         }
         if !has_path {
-            let why = "there is no path that could have this mode";
+            let why = "a mode needs a Unix socket with a path";
             self.targets.push(Target::Refused(io::ErrorKind::InvalidInput, why));
         }
         self
@@ -262,7 +262,7 @@ impl Listen {
     /// Takes this apart: the targets, the backlog of each, and whether they share their ports.
     pub(crate) fn into_targets(self) -> io::Result<(Vec<Target>, u32, bool)> {
         if self.shares_port && !self.targets.iter().all(|target| matches!(target, Target::Inet(_))) {
-            let why = "only TCP addresses are shared by their port";
+            let why = "only TCP addresses can share a port";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
         Ok((self.targets, self.backlog.unwrap_or(BACKLOG), self.shares_port))

@@ -40,19 +40,23 @@ impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HeaderError::NoHeader => f.write_str("no PROXY header"),
-            HeaderError::LineTooLong => f.write_str("a PROXY line that does not end within 107 bytes"),
+            HeaderError::LineTooLong => f.write_str("the PROXY line does not end within 107 bytes"),
             HeaderError::BadLine => f.write_str("invalid PROXY line"),
-            HeaderError::BadVersion(version) => fmt::write(f, format_args!("a PROXY header of version {version}")),
+            HeaderError::BadVersion(version) => {
+                fmt::write(f, format_args!("unknown version {version} of a PROXY header"))
+            }
             HeaderError::BadCommand(command) => {
-                fmt::write(f, format_args!("a PROXY header with the command {command}"))
+                fmt::write(f, format_args!("unknown command {command} in a PROXY header"))
             }
-            HeaderError::BadFamily(family) => fmt::write(f, format_args!("a PROXY header of the family {family:#04x}")),
-            HeaderError::AddressesTooShort => f.write_str("a PROXY header that is too short for its addresses"),
+            HeaderError::BadFamily(family) => {
+                fmt::write(f, format_args!("unknown address family {family:#04x} in a PROXY header"))
+            }
+            HeaderError::AddressesTooShort => f.write_str("the PROXY header is too short for its addresses"),
             HeaderError::TooLong { bytes, bytes_max } => {
-                fmt::write(f, format_args!("a PROXY header of {bytes} bytes is announced, and {bytes_max} are allowed"))
+                fmt::write(f, format_args!("a PROXY header of {bytes} bytes exceeds the maximum of {bytes_max}"))
             }
-            HeaderError::BadTlv => f.write_str("a PROXY header with an extension that goes beyond its end"),
-            HeaderError::BadChecksum => f.write_str("a PROXY header whose checksum is wrong"),
+            HeaderError::BadTlv => f.write_str("an extension of the PROXY header extends past its end"),
+            HeaderError::BadChecksum => f.write_str("the checksum of the PROXY header is wrong"),
             HeaderError::NotAdmitted => f.write_str("the client was rejected by its PROXY header"),
         }
     }

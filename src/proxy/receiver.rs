@@ -77,7 +77,7 @@ impl AcceptProxy {
         let is_trusted = self.is_trusted.take();
         move |context, proxy| {
             if is_trusted.as_ref().is_some_and(|is_trusted| !is_trusted(proxy)) {
-                context.warn(format_args!("{proxy} is refused: {NOT_TRUSTED}"));
+                context.warn(format_args!("{proxy} was refused: {NOT_TRUSTED}"));
                 return None;
             }
             let factory = factory.clone();
@@ -136,7 +136,7 @@ impl HeaderReceiver {
 /// Logs what is wrong with a connection, whose address is still that of the proxy.
 fn warn(transport: &mut Transport<'_>, what: &dyn fmt::Display) {
     if let Some(proxy) = transport.peer_addr().cloned() {
-        transport.context().warn(format_args!("the connection from {proxy} is ended before it began: {what}"));
+        transport.context().warn(format_args!("the connection from {proxy} was closed before it started: {what}"));
     }
 }
 
@@ -173,7 +173,7 @@ impl Protocol for HeaderReceiver {
     }
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
-        warn(transport, &"no PROXY header in time");
+        warn(transport, &"the PROXY header did not arrive in time");
         transport.abort_on_timeout(timeout);
     }
 

@@ -193,7 +193,7 @@ fn wait(child: &SharedChild) -> io::Result<ExitStatus> {
     let status = child.wait();
     if status.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD)) {
         log::warn!(
-            "the status of a child process was taken by others, or SIGCHLD was ignored: it is heard from here on"
+            "the status of a child process was lost: other code waited for it, or SIGCHLD was ignored, which it no longer is"
         );
         hear_sigchld();
     }
@@ -217,7 +217,7 @@ fn hear_sigchld() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if let Err(error) = signal_hook::flag::register(libc::SIGCHLD, Arc::new(AtomicBool::new(false))) {
-            log::error!("SIGCHLD stays ignored, so child processes cannot be waited for: {error}");
+            log::error!("cannot handle SIGCHLD, so child processes cannot be waited for: {error}");
         }
     });
 }
@@ -247,7 +247,7 @@ fn talk(stream: UnixStream, data: &[u8], deadline: Option<Instant>) -> io::Resul
             Err(error) => return Err(error),
         }
         if answer.len() > ANSWER_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer does not fit into a datagram"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer does not fit in a datagram"));
         }
     }
 }

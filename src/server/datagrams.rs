@@ -35,7 +35,7 @@ impl DatagramProtocol for Datagrams {
             }
             // It is not known whose answers they were.
             DatagramError::Dropped(count) => log::warn!("{count} answers to datagrams were dropped unsent"),
-            other => log::debug!("a datagram server: {other}"),
+            other => log::debug!("datagram server: {other}"),
         }
     }
 }

@@ -78,9 +78,9 @@ impl fmt::Display for RequestError {
             RequestError::Io(error) => error.fmt(f),
             RequestError::Handler(error) => error.fmt(f),
             RequestError::Panic(message) => {
-                fmt::write(f, format_args!("its handler panicked: {}", escape(message.as_bytes())))
+                fmt::write(f, format_args!("the handler panicked: {}", escape(message.as_bytes())))
             }
-            RequestError::Child(status) => fmt::write(f, format_args!("its process ended with {status}")),
+            RequestError::Child(status) => fmt::write(f, format_args!("the child process ended with {status}")),
         }
     }
 }

@@ -118,7 +118,7 @@ impl Handling {
         if let Some((stream, give_back)) = connection {
             let protocol = give_back.map_or_else(|| Box::new(Closing) as Box<dyn Protocol>, |make| make());
             if let Err(error) = context.attach(stream, protocol) {
-                log::debug!("the connection with {client} ended before it came back: {error}");
+                log::debug!("the connection with {client} ended before the handler returned it: {error}");
             }
         }
         if let Some(error) = error {
@@ -131,7 +131,7 @@ impl Handling {
             RequestError::Io(error) if is_clients(error) => log::Level::Debug,
             _ => log::Level::Warn,
         };
-        log::log!(level, "a request of {client} went wrong: {error}");
+        log::log!(level, "the request from {client} failed: {error}");
         if let Some(hook) = &self.on_error {
             hook(context, client, error);
         }

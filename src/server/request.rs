@@ -185,7 +185,7 @@ impl Write for Request {
                 }
             }
             Channel::Datagram { answer, .. } if answer.len() + data.len() > ANSWER_BYTES_MAX => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the answer does not fit into a datagram"));
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the answer does not fit in a datagram"));
             }
             Channel::Datagram { answer, .. } => answer.extend_from_slice(data),
             Channel::Taken => return Err(io::ErrorKind::NotConnected.into()),

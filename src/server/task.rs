@@ -92,7 +92,7 @@ pub(super) fn caught(work: impl FnOnce() -> Outcome) -> Result<Outcome, WorkErro
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let message =
             payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|it| &**it));
-        let message = message.unwrap_or("(not a message)").to_owned();
+        let message = message.unwrap_or("(no message)").to_owned();
         log::error!("a handler panicked: {}", escape(message.as_bytes()));
         // The payload's destructor may panic too.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(payload))).map_err(mem::forget);

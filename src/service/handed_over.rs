@@ -44,7 +44,7 @@ impl HandedOver {
         };
         if names.len() != descriptors.len() {
             let counts = (names.len(), descriptors.len());
-            return Err(invalid(format!("LISTEN_FDNAMES has {} names for the {} of LISTEN_FDS", counts.0, counts.1)));
+            return Err(invalid(format!("LISTEN_FDNAMES has {} names, but LISTEN_FDS is {}", counts.0, counts.1)));
         }
         for (index, name) in names.into_iter().enumerate() {
             handed_over.take(&mut descriptors, index, name)?;

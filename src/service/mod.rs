@@ -206,7 +206,7 @@ impl Service {
         if let (true, Some(mut listening)) = (is_taken_over, context.listener(listener)) {
             // The socket was not created by systemd. If its path is gone, there is nothing to remove.
             if let Err(error) = listening.set_unlinks(true) {
-                log::warn!("{endpoint} is not removed in the end: {error}");
+                log::warn!("{endpoint} will not be removed at the end: {error}");
             }
         }
         self.listeners.push((name, listener));
@@ -230,7 +230,7 @@ impl Service {
     /// of an unsupported kind, once.
     pub fn start(self, context: &mut Context<'_>) -> io::Result<()> {
         for name in self.handed_over.names() {
-            log::warn!("the socket {name:?} was handed over, but nothing listens on it: it is closed");
+            log::warn!("the socket {name:?} was handed over, but nothing listens on it, so it was closed");
         }
         let manager = Rc::new(Manager::from_env());
         let watchdog = manager.start_watchdog(context);

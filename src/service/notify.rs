@@ -94,7 +94,7 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         [b'@', name @ ..] => <SocketAddr as SocketAddrExt>::from_abstract_name(name),
         [b'/', ..] => SocketAddr::from_pathname(name),
-        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "it is neither a path nor an abstract name")),
+        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract name")),
     }
 }
 

@@ -23,7 +23,7 @@ impl Reserve {
         if let Err(error) = reserve.fill() {
             // Keeping all that could be opened would leave none for clients.
             reserve.release();
-            log::warn!("no descriptors are held back for a restart: {error}");
+            log::warn!("cannot reserve descriptors for a restart: {error}");
         }
         reserve
     }

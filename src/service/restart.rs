@@ -131,7 +131,7 @@ impl Supervisor {
         // A loop that has drained may be run again.
         self.is_stopping &= context.is_draining();
         if self.is_stopping {
-            log::info!("{signal} once more: ending at once");
+            log::info!("{signal} again: exiting immediately");
             return context.shutdown(Duration::ZERO);
         }
         self.is_stopping = true;
@@ -162,7 +162,7 @@ impl Supervisor {
         let _ = self.reserve.fill();
         match started {
             Ok(starting) => self.starting = Some(starting),
-            Err(error) => self.handover.stays(&format!("a new process cannot be started: {error}")),
+            Err(error) => self.handover.stays(&format!("cannot start a new process: {error}")),
         }
     }
 
@@ -186,7 +186,7 @@ impl Supervisor {
         let (start_timeout, handover, late) = (self.start_timeout, self.handover.clone(), successor.clone());
         let timer = context.call_later(start_timeout, move |context| {
             if context.deregister(source) {
-                handover.stays(&format!("the new process was not ready after {start_timeout:?}, and is killed"));
+                handover.stays(&format!("the new process was not ready after {start_timeout:?}, and was killed"));
                 late.give_up(context);
             }
         });
@@ -229,7 +229,7 @@ impl Handover {
         for (_, id) in &self.listeners {
             if let Some(mut listening) = context.listener(*id) {
                 if let Err(error) = listening.set_unlinks(false) {
-                    log::warn!("cannot leave the path of listener {id} alone: {error}");
+                    log::warn!("cannot leave the path of listener {id} in place: {error}");
                 }
             }
         }

@@ -94,7 +94,7 @@ impl Successor {
     /// it serves no clients.
     pub(super) fn end(&self, context: &mut Context<'_>, told: impl FnOnce(&str) + 'static) {
         if let Some(Err(error)) = self.with(|starting| starting.child.kill()) {
-            log::error!("cannot end a process that was not ready: {error}");
+            log::error!("cannot kill the process that was not ready: {error}");
             self.0.take();
             return told(&error.to_string());
         }
@@ -115,7 +115,7 @@ impl Successor {
             }
             Some(Ok(Some(status))) => status.to_string(),
             Some(Err(error)) => error.to_string(),
-            None => "it is gone".to_owned(),
+            None => "it has exited".to_owned(),
         };
         self.0.take();
         told(&end);

@@ -117,7 +117,7 @@ fn end_on_signals(context: &mut Context<'_>, begin: impl Fn(&mut Context<'_>) + 
         // A loop that has ended may be run again; one that drains for another reason was not told to by a signal.
         has_begun &= context.is_draining();
         if has_begun {
-            log::info!("{signal} once more: ending at once");
+            log::info!("{signal} again: exiting immediately");
             context.shutdown(Duration::ZERO);
         } else {
             has_begun = true;

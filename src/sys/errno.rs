@@ -1,6 +1,6 @@
 //! The error numbers of system calls, by their Unix names.
 //!
-//! Winsock's numbers are in every build: on other systems tests check what is made of them.
+//! Winsock's numbers are in every build: on other systems, tests check how they are classified.
 
 #[cfg(unix)]
 #[allow(unused_imports)] // Not every build needs all of them.

@@ -19,11 +19,11 @@ impl Held {
     }
 
     pub(crate) fn get(&self) -> &Stream {
-        self.stream.as_ref().expect("it is there until it is taken out")
+        self.stream.as_ref().expect("present until it is taken out")
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut Stream {
-        self.stream.as_mut().expect("it is there until it is taken out")
+        self.stream.as_mut().expect("present until it is taken out")
     }
 
     /// Sets whether something was written that was not sent.

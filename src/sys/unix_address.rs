@@ -16,12 +16,12 @@ pub(super) fn unix_address(address: &UnixAddress) -> io::Result<SocketAddr> {
     match address {
         // The system would choose a name itself.
         UnixAddress::Path(path) if path.as_os_str().is_empty() => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty path"))
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is empty"))
         }
         UnixAddress::Path(path) => SocketAddr::from_pathname(path).map_err(|error| match path.as_os_str().len() {
             length if length > HERE.unix_path_bytes_max => {
                 let most = HERE.unix_path_bytes_max;
-                let what = format!("the path of a Unix socket is too long: {length} bytes, of {most} at most");
+                let what = format!("the path of a Unix socket is too long: {length} bytes, and the maximum is {most}");
                 io::Error::new(error.kind(), what)
             }
             _ => error,
@@ -30,7 +30,7 @@ pub(super) fn unix_address(address: &UnixAddress) -> io::Result<SocketAddr> {
         UnixAddress::Abstract(name) => <SocketAddr as crate::address::SocketAddrExt>::from_abstract_name(name),
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         UnixAddress::Abstract(_) => Err(without_abstract_names()),
-        UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket without a name")),
+        UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "the Unix socket has no name")),
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn check(address: &UnixAddress, habits: &Habits) -> io::Result<()> {
 }
 
 fn without_abstract_names() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "Unix sockets have no abstract names on this system, only paths")
+    io::Error::new(io::ErrorKind::Unsupported, "this system has no abstract names for Unix sockets, only paths")
 }
 
 /// Converts an address to what `socket2` binds and sends to.

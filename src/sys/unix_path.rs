@@ -105,7 +105,7 @@ pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type, habits: &Ha
             if refusal_is_stale {
                 remove_stale(path, kind, &wait_a_moment)?;
             } else if let Some(_refusing) = refusing(path, kind)? {
-                let what = "the socket at this path refuses: it is stale (see remove_stale_socket), or it is busy";
+                let what = "the socket at this path refuses connections: it is stale (see remove_stale_socket) or busy";
                 return Err(io::Error::new(error.kind(), what));
             }
             socket.bind(&address)?;

@@ -98,88 +98,88 @@
 //!
 //! | the bug | found within so many seeds |
 //! | --- | --- |
-//! | an id names its successor | 300 |
+//! | an id reaches its slot's next owner | 300 |
 //! | a slot is freed at once | 300 |
 //! | a used-up read budget carries nothing over | 300 |
 //! | a used-up accept budget carries nothing over | 300 |
-//! | a resumed reader tries no read | 300 |
-//! | a hint does not make it read on | 300 |
-//! | a would-block at the urgent mark is believed | 300 |
-//! | data comes after close | 300 |
-//! | data comes while reading is paused | 300 |
-//! | the end comes while reading is paused | 300 |
-//! | what a low mark withholds hides the end | 3,000 |
+//! | a resumed reader does not try a read | 300 |
+//! | a hint does not make it read further | 300 |
+//! | a would-block at the urgent mark counts as drained | 300 |
+//! | data is delivered after close | 300 |
+//! | data is delivered while reading is paused | 300 |
+//! | the end is delivered while reading is paused | 300 |
+//! | input withheld by a low mark hides the end | 3,000 |
 //! | a change of protocol drops kept input | 300 |
 //! | a detached socket stays registered | 300 |
-//! | resume_writing comes at the high mark | 300 |
-//! | nobody is told that the queue is over high | 300 |
-//! | a mark comes after close | 1,000 |
+//! | resume_writing is called at the high mark | 300 |
+//! | pause_writing is not called above the high mark | 300 |
+//! | a mark is reported after close | 1,000 |
 //! | a partial write loses the rest | 300 |
-//! | what is written to others is not flushed | 300 |
-//! | a write to another goes to whose callback runs | 300 |
-//! | a large write overtakes what was gathered | 300 |
-//! | a large piece that waits for its callback overtakes what was gathered | 1,000 |
-//! | the cap of a connection does not hold | 300 |
-//! | the cap of the loop does not hold | 1,000 |
+//! | output written to other connections is not flushed | 300 |
+//! | a write to another connection goes to the one whose callback runs | 300 |
+//! | a large write overtakes gathered output | 300 |
+//! | a large piece that waits for its callback to end overtakes gathered output | 1,000 |
+//! | the cap of a connection is not enforced | 300 |
+//! | the cap of the loop is not enforced | 1,000 |
 //! | the sum of the queues drifts | 1,000 |
-//! | datagrams that are queued at an end are not told | 300 |
-//! | a callback that closes loses the errors behind the one it is told | 3,000 |
-//! | out of buffers sets no timer | 300 |
-//! | connection_lost comes twice | 300 |
-//! | the end of a stream comes twice | 300 |
-//! | FIN goes out before the queue | 300 |
+//! | datagrams queued at an end are not reported | 300 |
+//! | a callback that closes loses the errors after the one reported to it | 3,000 |
+//! | running out of buffers sets no timer | 300 |
+//! | connection_lost is called twice | 300 |
+//! | the end of a stream is delivered twice | 300 |
+//! | FIN is sent before the queue | 300 |
 //! | an orderly close is a reset | 1,000 |
-//! | half an answer ends in order | 300 |
+//! | half an answer has an orderly end | 300 |
 //! | a close does not linger | 3,000 |
-//! | a close waits for ever | 300 |
-//! | a failing send drops what had arrived | 300 |
+//! | a close waits forever | 300 |
+//! | a failing send drops input that had arrived | 300 |
 //! | a panic does not end its connection | 1,000 |
-//! | a listener that was full stays so | 300 |
+//! | a full listener stays full | 300 |
 //! | a lingering connection makes no room | 1,000 |
-//! | that one lingers wakes no full listener | 1,000 |
-//! | a back-off of accept has no timer | 300 |
-//! | a timer is early | 1,000 |
+//! | a connection that starts to linger does not wake a full listener | 1,000 |
+//! | backing off from accept sets no timer | 300 |
+//! | a timer fires early | 1,000 |
 //! | a cancelled timer fires | 300 |
-//! | a protocol that was replaced while it was reached comes back | 300 |
-//! | a panic in what reaches a protocol leaves that one's connection | 300 |
-//! | a protocol gets the timers of the one before it | 300 |
-//! | what a protocol waits for comes though an end has begun | 300 |
-//! | a timer of a protocol's own is lost where its key is set again | 300 |
+//! | a protocol replaced while it was being reached comes back | 300 |
+//! | a panic while reaching a protocol does not end its connection | 300 |
+//! | a protocol gets its predecessor's timers | 300 |
+//! | a value that a protocol waits for is delivered after its end has begun | 300 |
+//! | a protocol's timer is lost when its key is set again | 300 |
 //! | a lingering connection is never forgotten | 1,000 |
-//! | the quick path goes on though its callback did something | 1,000 |
-//! | the quick path takes one read for all | 300 |
-//! | the quick path loses what is not sent at once | 300 |
-//! | what is written before a connect stands is dropped | 300 |
-//! | a connect stands before it has a peer | 300 |
-//! | a failed connect is told as a lost connection | 300 |
-//! | a failed attempt is not followed by the next | 300 |
+//! | the quick path continues although its callback did something else | 1,000 |
+//! | the quick path takes one read for all the input | 300 |
+//! | the quick path loses output that is not sent at once | 300 |
+//! | output written before a connection is established is dropped | 300 |
+//! | a connection counts as established before it has a peer | 300 |
+//! | a failed connect is reported as a lost connection | 300 |
+//! | a failed attempt is not followed by the next one | 300 |
 //! | the other attempts of a connect are forgotten | 300 |
 //! | a connect has no deadline | 300 |
-//! | a socket that has met itself counts as connected | 300 |
-//! | a write half that is shut too early stays open | 300 |
+//! | a socket connected to itself counts as connected | 300 |
+//! | a write half that is shut down early stays open | 300 |
 //! | missed ticks are not counted | 300 |
-//! | what a handle writes is lost | 300 |
-//! | a raised cap is not looked at | 3,000 |
+//! | output written by a handle is lost | 300 |
+//! | a raised cap is not noticed | 3,000 |
 //! | a datagram that had to wait is sent twice | 3,000 |
 //! | the marks of a datagram socket do not alternate | 3,000 |
 //! | a used-up budget of datagrams carries nothing over | 300 |
-//! | a protocol that is refused is dropped within the call | 300 |
-//! | a queue of a lost connection does not come back | 300 |
+//! | a refused protocol is dropped within the call | 300 |
+//! | the queue of a lost connection does not return to the pool | 300 |
 //! | a protocol that starts anew inherits a timeout | 1,000 |
-//! | silence is told though reading is paused | 1,000 |
+//! | silence is reported while reading is paused | 1,000 |
 //! | a protocol that starts anew inherits a pause | 300 |
 //! | a protocol that starts anew inherits marks | 1,000 |
-//! | a timeout in the middle of an answer ends in order | 1,000 |
-//! | one that produces is forgotten when there is room again | 300 |
-//! | output is produced over the low mark | 300 |
-//! | a protocol goes on with what the one before has produced | 300 |
+//! | a timeout in the middle of an answer makes an orderly end | 1,000 |
+//! | a producer is not called when there is room again | 300 |
+//! | output is produced above the low mark | 300 |
+//! | a protocol continues its predecessor's producing | 300 |
 //! | an end that was read before a join is not passed on | 30 |
-//! | a slow peer is judged without a send being tried | 30 |
-//! | an idle timeout is judged without a send being tried | 30 |
-//! | the steps in which a kernel makes room are not waited for | 30 |
-//! | a timeout destroys what the kernel still holds | 30 |
-//! | at the loop's cap the one that is written to ends | 30 |
-//! | at the loop's cap the shortest queue goes first | 30 |
+//! | a slow peer times out without a send being tried | 30 |
+//! | an idle timeout ends a connection without a send being tried | 30 |
+//! | the steps in which a kernel makes room are not awaited | 30 |
+//! | a timeout discards what the kernel still holds | 30 |
+//! | at the loop's cap the connection being written to ends | 30 |
+//! | at the loop's cap the shortest queue is ended first | 30 |
 //! | at the loop's cap a datagram is dropped | 30 |
 //! | a protocol is told of the crash of its own host | 30 |
 

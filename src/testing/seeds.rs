@@ -142,7 +142,7 @@ pub fn seeds_of(file: impl AsRef<Path>, mut test: impl FnMut(u64)) {
 pub(crate) fn seeds_in(file: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    let number = |line: &str| line.parse().unwrap_or_else(|_| panic!("{}: {line:?} is no seed", file.display()));
+    let number = |line: &str| line.parse().unwrap_or_else(|_| panic!("{}: {line:?} is not a seed", file.display()));
     lines.filter(|line| !line.is_empty()).map(number).collect()
 }
 
@@ -157,7 +157,7 @@ fn asked() -> impl Iterator<Item = u64> {
 
 fn number(name: &str) -> Option<u64> {
     let value = env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name} is to be a number, and is {value:?}")))
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {value:?}")))
 }
 
 /// Returns whether a single seed is being replayed, which is how one looks for a bug.
@@ -186,7 +186,7 @@ struct Unlisted<'a> {
 impl Drop for Unlisted<'_> {
     fn drop(&mut self) {
         if let Some(file) = self.file.filter(|_| thread::panicking()) {
-            eprintln!("to have it tried first from now on: echo {} >> {}", self.seed, file.display());
+            eprintln!("to try it first from now on: echo {} >> {}", self.seed, file.display());
         }
     }
 }
@@ -239,7 +239,7 @@ mod tests {
         let listed: &[u64] = if is_replayed() { &[] } else { &[4711, 12] };
         assert_eq!((seen, panic), ([listed, &asked().collect::<Vec<_>>()].concat(), None));
         let (seen, panic) = run("12\n4711,13\n");
-        assert!(seen.is_empty() && panic.unwrap().ends_with("\"4711,13\" is no seed"));
+        assert!(seen.is_empty() && panic.unwrap().ends_with("\"4711,13\" is not a seed"));
         std::fs::remove_file(&file).unwrap();
     }
 
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "there is no fault \"latency\""]
+    #[should_panic = "no such fault: \"latency\""]
     fn kit_a_name_that_no_fault_has_is_refused() {
         let _ = Faults::all().only(&["latency"]);
     }

@@ -91,7 +91,7 @@ fn x1_the_close_deadline_starts_anew_with_every_byte_that_the_kernel_takes() {
     scene.pass(SECOND * 49 / 10);
     assert_eq!((log.take(), peer.take_sent()), (vec![], b"answe".to_vec()));
     scene.pass(SECOND / 10);
-    assert_eq!(log.take(), ["lost: the peer did not take what was left in time"]);
+    assert_eq!(log.take(), ["lost: the peer did not take the remaining output in time"]);
     assert_eq!(last_call(&peer), Some(Call::Reset));
 }
 
@@ -106,7 +106,7 @@ fn x1_events_that_take_nothing_do_not_move_the_close_deadline() {
         scene.tell(id, close);
     }
     scene.pass(SECOND);
-    assert_eq!(log.take(), ["lost: the peer did not take what was left in time"]);
+    assert_eq!(log.take(), ["lost: the peer did not take the remaining output in time"]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn x1_the_close_deadline_can_be_set() {
     scene.pass(59 * SECOND);
     assert_eq!(log.take(), [""; 0]);
     scene.pass(SECOND);
-    assert_eq!(log.take(), ["lost: the peer did not take what was left in time"]);
+    assert_eq!(log.take(), ["lost: the peer did not take the remaining output in time"]);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn x1_the_close_deadline_counts_from_the_close_and_not_from_the_last_byte_before
     scene.pass(SECOND * 49 / 10);
     assert_eq!(log.take(), ["made"]);
     scene.pass(SECOND / 10);
-    assert_eq!(log.take(), ["lost: the peer did not take what was left in time"]);
+    assert_eq!(log.take(), ["lost: the peer did not take the remaining output in time"]);
 }
 
 #[test]

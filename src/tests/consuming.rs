@@ -192,7 +192,7 @@ fn r1_consuming_more_than_was_given_ends_the_connection() {
         _ => 0,
     });
     scene.receive(&peer, "abc");
-    assert_eq!(log.take(), ["made", "data abc", "lost: data_received answered 4 bytes consumed of 3"]);
+    assert_eq!(log.take(), ["made", "data abc", "lost: data_received reported 4 bytes consumed of 3"]);
     assert!(peer.is_closed());
 }
 

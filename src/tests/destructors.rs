@@ -66,7 +66,7 @@ fn e1_a_reason_whose_destructor_panics_loses_no_connection() {
     // Its close times out, so another reason replaces that one.
     let result = catch_unwind(AssertUnwindSafe(|| scene.pass(Duration::from_secs(6))));
     scene.settle();
-    assert_eq!(log.take(), ["made", "lost: the peer did not take what was left in time"]);
+    assert_eq!(log.take(), ["made", "lost: the peer did not take the remaining output in time"]);
     assert_eq!(scene.event_loop.context().connection_count(), 0);
     assert!(result.is_ok());
 }

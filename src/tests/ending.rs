@@ -171,7 +171,7 @@ fn x3_shutdown_waits_for_who_lingers_and_who_was_closing_keeps_his_reason() {
 fn x5_whatever_ends_it_for_a_local_reason_ends_it_by_reset() {
     type Act = fn(Event<'_>, &mut Transport<'_>) -> usize;
     let cases: [(&str, Act); 5] = [
-        ("data_received answered 2 bytes consumed of 1", |event, _| match event {
+        ("data_received reported 2 bytes consumed of 1", |event, _| match event {
             Event::Data(data) => data.len() + 1,
             _ => 0,
         }),

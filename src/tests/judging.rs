@@ -11,7 +11,7 @@ use crate::sys::script::Call;
 const STEPS_OF_A_KERNEL: [(u32, usize); 6] =
     [(9_990, 95_232), (19_773, 95_232), (14_532, 95_232), (14_532, 95_232), (14_532, 95_232), (14_532, 95_232)];
 
-const CLOSE_TIMEOUT: &str = "lost: the peer did not take what was left in time";
+const CLOSE_TIMEOUT: &str = "lost: the peer did not take the remaining output in time";
 const IDLE: [&str; 2] = ["timed out: Idle", "lost: idle for too long"];
 
 /// Lets time pass, and then makes room for `bytes`, which no event reports.

@@ -213,7 +213,7 @@ const PATHS: [Path; 19] = [
     ("aborted by us", |scene, id, _| scene.event_loop.context().connection(id).unwrap().abort()),
     ("protocol error: it is wrong", |scene, _, peer| scene.receive(peer, "fail")),
     ("a callback panicked: as asked for", |scene, _, peer| scene.receive(peer, "panic")),
-    ("data_received answered 9 bytes consumed of 8", |scene, _, peer| scene.receive(peer, "too much")),
+    ("data_received reported 9 bytes consumed of 8", |scene, _, peer| scene.receive(peer, "too much")),
     ("too much input left unconsumed", |scene, id, peer| {
         scene.event_loop.context().connection(id).unwrap().set_input_bytes_max(3);
         scene.receive(peer, "keep");
@@ -250,7 +250,7 @@ const PATHS: [Path; 19] = [
         peer.write_answers(Err(io::ErrorKind::TimedOut.into()));
         scene.receive(peer, "answer");
     }),
-    ("the peer did not take what was left in time", |scene, _, peer| {
+    ("the peer did not take the remaining output in time", |scene, _, peer| {
         peer.set_room(0);
         scene.receive(peer, "answer");
         scene.receive(peer, "close");

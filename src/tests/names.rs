@@ -25,9 +25,9 @@ fn k7_a_name_is_looked_up_and_its_addresses_are_tried() {
 fn k7_a_name_that_is_not_found_has_no_address_or_breaks_the_resolver_fails() {
     type Answer = fn() -> io::Result<Vec<SocketAddr>>;
     let answers: [(Answer, &str); 3] = [
-        (|| Err(io::ErrorKind::NotFound.into()), "cannot look the name up: entity not found"),
-        (|| Ok(vec![]), "cannot look the name up: the name resolves to no address"),
-        (|| panic!("a resolver"), "cannot look the name up: the resolver panicked"),
+        (|| Err(io::ErrorKind::NotFound.into()), "cannot look up the name: entity not found"),
+        (|| Ok(vec![]), "cannot look up the name: the name resolves to no address"),
+        (|| panic!("a resolver"), "cannot look up the name: the resolver panicked"),
     ];
     for (answer, expected) in answers {
         let (mut scene, log) = (Scene::new(), Log::default());

@@ -208,7 +208,7 @@ fn e1_the_reason_carries_the_message_if_there_is_one() {
     let throws: [(&str, Throw); 3] = [
         ("a literal", || panic!("a literal")),
         ("a String of 2 parts", || panic!("a String of {} parts", 1 + 1)),
-        ("(not a message)", || panic_any(42)),
+        ("(no message)", || panic_any(42)),
     ];
     for (message, throw) in throws {
         let mut scene = Scene::new();
@@ -255,7 +255,7 @@ fn e1_a_payload_that_panics_when_dropped_ends_nothing_more() {
         by_default(&event, transport)
     });
     scene.receive(&peer, "x");
-    assert_eq!(log.take(), ["made", "data x", "lost: a callback panicked: (not a message)"]);
+    assert_eq!(log.take(), ["made", "data x", "lost: a callback panicked: (no message)"]);
 }
 
 #[test]

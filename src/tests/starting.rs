@@ -308,7 +308,7 @@ fn c7_a_protocol_that_is_started_has_the_marks_and_the_limits_that_the_connectio
     scene.pass(6999 * MS);
     assert_eq!(new.take(), [""; 0]);
     scene.pass(MS);
-    assert_eq!(new.take(), ["lost: the peer did not take what was left in time"]);
+    assert_eq!(new.take(), ["lost: the peer did not take the remaining output in time"]);
 }
 
 #[test]

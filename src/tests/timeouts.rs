@@ -216,7 +216,7 @@ fn t5_a_closing_connection_has_its_close_deadline_alone() {
     scene.pass(19 * SECOND);
     assert_eq!(log.take(), ["made"]);
     scene.pass(SECOND);
-    assert_eq!(log.take(), ["lost: the peer did not take what was left in time"]);
+    assert_eq!(log.take(), ["lost: the peer did not take the remaining output in time"]);
 }
 
 #[test]

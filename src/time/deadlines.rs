@@ -154,7 +154,7 @@ impl<D: Awaited> Deadlines<D> {
         self.timers.get_mut(key)
     }
 
-    /// Sets whether a timer is in the background. Returns `false` if there is no such timer of the user's.
+    /// Sets whether a timer is in the background. Returns `false` if the user has no such timer.
     pub(crate) fn set_background(&mut self, key: Key, background: bool) -> bool {
         let Some(what) = self.timers.get_mut(key) else { return false };
         self.awaited -= usize::from(what.is_awaited());

@@ -362,7 +362,7 @@ mod tests {
         let keys: Vec<_> = (0..1000).map(|n| timers.insert(start, n)).collect();
         for key in &keys[1..] {
             assert!(timers.remove(*key).is_some());
-            assert!(timers.remove(*key).is_none(), "the second time finds nothing");
+            assert!(timers.remove(*key).is_none(), "removing it again finds nothing");
         }
         assert_eq!(timers.len(), 1);
         assert_eq!(due(&mut timers, start), [0]);

@@ -76,7 +76,7 @@ impl fmt::Display for LoopFailure {
             LoopFailure::Panic(message) => {
                 fmt::write(f, format_args!("panicked: {}", switchboard::escape(message.as_bytes())))
             }
-            LoopFailure::Io(error) => fmt::write(f, format_args!("has failed: {error}")),
+            LoopFailure::Io(error) => fmt::write(f, format_args!("failed: {error}")),
         }
     }
 }
@@ -115,7 +115,7 @@ pub(super) fn cannot_start_thread(error: io::Error) -> io::Error {
 /// Returns the message of a panic, if it has one.
 pub(super) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let message = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|it| &**it));
-    message.unwrap_or("(not a message)").to_owned()
+    message.unwrap_or("(no message)").to_owned()
 }
 
 /// Why work has no result.
@@ -142,10 +142,12 @@ impl WorkError {
 impl fmt::Display for WorkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorkError::Panic(message) => fmt::write(f, format_args!("it panicked: {}", escape(message.as_bytes()))),
-            WorkError::TimedOut => f.write_str("it was not done in time"),
-            WorkError::Dropped => f.write_str("the pool ended before it began"),
-            WorkError::Refused(why) => fmt::write(f, format_args!("the pool refused it: {why}")),
+            WorkError::Panic(message) => {
+                fmt::write(f, format_args!("the work panicked: {}", escape(message.as_bytes())))
+            }
+            WorkError::TimedOut => f.write_str("the work was not done in time"),
+            WorkError::Dropped => f.write_str("the pool ended before the work began"),
+            WorkError::Refused(why) => fmt::write(f, format_args!("the pool refused the work: {why}")),
         }
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn listen(group: &GroupHandle, target: GroupListen, make: Make) -> io
         Ok(shares) => reuse_port(group, shares, make),
         Err(listen) if distribution.is_none() => accept_for_all(group, listen, make),
         Err(_) => {
-            let why = "only TCP addresses on Linux are shared by their port";
+            let why = "only TCP addresses on Linux can share a port";
             Err(io::Error::new(io::ErrorKind::Unsupported, why))
         }
     }
@@ -218,7 +218,7 @@ fn close(group: &GroupHandle, index: usize, listener: ListenerId) {
         }
     });
     if let Err(error @ PostError::Full(_)) = posted {
-        log::error!("loop {index} of the group keeps listening on what others do not: {error}");
+        log::error!("loop {index} of the group keeps listening on an address that the others closed: {error}");
     }
 }
 

@@ -113,7 +113,7 @@ impl Drop for Member {
         self.event_loop.set_panic_policy(PanicPolicy::Isolate);
         // Dropping the loop would do this too, but its counters can still be read here.
         if let Err(error) = self.event_loop.shutdown(Duration::ZERO) {
-            log::error!("loop {} of the group cannot end in order: {error}", self.index);
+            log::error!("loop {} of the group cannot shut down cleanly: {error}", self.index);
         }
         let counters = self.event_loop.context().counters();
         self.shared.ended(self.index, counters);

@@ -199,7 +199,7 @@ fn k7_a_name_that_cannot_be_one_is_an_error_of_the_lookup() {
     let (mut event_loop, notes) = (event_loop(), Notes::default());
     event_loop.context().connect(("a\0b", 80), Client::noting(&notes)).unwrap();
     event_loop.run_until_idle().unwrap();
-    assert!(notes.borrow()[0].starts_with("failed: cannot look the name up: "), "{notes:?}");
+    assert!(notes.borrow()[0].starts_with("failed: cannot look up the name: "), "{notes:?}");
 }
 
 /// A loop whose look-ups hang until the sender is dropped, and the names that were looked up.

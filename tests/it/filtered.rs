@@ -192,7 +192,7 @@ fn handlers_are_told_of_a_stream_that_was_cut_off_and_of_a_broken_rule_and_reset
     for (sent, told) in [
         (&b"half a li"[..], "no end was said"),
         (&[WRONG ^ MASK][..], "a wrong byte"),
-        (&[PANIC ^ MASK][..], "its handler panicked: a byte to panic at"),
+        (&[PANIC ^ MASK][..], "the handler panicked: a byte to panic at"),
     ] {
         let errors = Errors::default();
         let requests = Requests::threads(count(1), || {

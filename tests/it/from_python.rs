@@ -51,7 +51,7 @@ const WORDS: &[&str] = &[
     "reactor and application",
     "urlopen of file:",
     "close of a page",
-    // Its slips.
+    // The tutorial's own mistakes.
     "a busy loop",
     "time.sleep(25) between partial sends",
     "getpeername on a lost connection",

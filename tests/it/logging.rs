@@ -108,7 +108,7 @@ fn faults_a_slow_logger_holds_the_loop_up_for_a_few_lines_and_no_more() {
     let (took, logged) = (start.elapsed(), LOGGED.take());
     SLOWNESS.set(Duration::ZERO);
     assert!(logged[0].contains("120 is no good"), "{logged:?}");
-    // Of each kind a line a second: of complaints, and of callbacks that were slow since one was logged.
+    // One line a second of each kind: warnings about peers, and slow callbacks since the last such line.
     let most = 2 * (1 + took.as_secs() as usize);
     assert!(logged.len() <= most, "{} lines in {took:?}: {logged:?}", logged.len());
     clients.iter_mut().for_each(|client| client.read_exact(&mut [0; 25]).unwrap());
@@ -128,7 +128,7 @@ fn connections_are_logged_with_their_peers_when_they_are_made_and_when_they_are_
         let rest = line.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end));
         rest.unwrap_or_else(|| panic!("{line:?}")).to_owned()
     };
-    let id = middle(&made, "connection ", &format!(" with {peer} is made"));
+    let id = middle(&made, "connection ", &format!(" with {peer} is established"));
     assert_eq!(lost, format!("connection {id} with {peer} is lost: closed by the peer"));
 }
 
@@ -184,7 +184,7 @@ fn proxy_headers_that_are_none_are_logged_once_a_second_and_with_who_sent_them()
         turn_until(&mut event_loop, |context| context.counters().losses.protocol == n);
     }
     let logged = LOGGED.take();
-    let expected = format!("the connection from {} is ended before it began: no PROXY header", first.unwrap());
+    let expected = format!("the connection from {} was closed before it started: no PROXY header", first.unwrap());
     assert_eq!(logged[0], expected);
     assert!(logged.len() as u64 <= 1 + start.elapsed().as_secs(), "{logged:?}");
 }

@@ -45,7 +45,7 @@ fn a_group() {
     let error = EventLoopGroup::new(NonZeroUsize::new(3).unwrap()).unwrap_err();
     assert_eq!(error.loop_index(), 0);
     assert!(matches!(error.failure(), LoopFailure::Io(error) if error.kind() == ErrorKind::WouldBlock), "{error:?}");
-    assert!(error.to_string().starts_with("loop 0 has failed: cannot start a thread: "), "{error}");
+    assert!(error.to_string().starts_with("loop 0 failed: cannot start a thread: "), "{error}");
 }
 
 #[test]

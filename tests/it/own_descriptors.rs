@@ -45,7 +45,7 @@ fn faults_a_loop_has_one_waker_however_many_handles() {
 #[test]
 #[ignore = "counts what the process has, so it has to be alone: the test above runs it"]
 fn wakers() {
-    // What mio's wakers are.
+    // mio's wakers.
     let wakers = || count(&own_kinds(), "anon_inode:[eventfd");
     let (before, before_it) = (own_kinds(), wakers());
     let mut event_loop = event_loop();

@@ -197,14 +197,13 @@ fn kit_the_first_rule_that_says_something_decides_and_the_trace_tells_which() {
     served.network.run_for(SECOND);
     assert!(peer.read().is_empty());
     let trace = served.network.trace();
-    let line =
-        format!("by the rule \"drops it\": Drop for Data of 5 bytes from {} to {}", peer.local_addr(), served.address);
+    let line = format!("rule \"drops it\": Drop for Data of 5 bytes from {} to {}", peer.local_addr(), served.address);
     assert!(trace.contains(&line), "{trace}");
     assert!(trace.contains(&format!("{line}, sent again (1)")), "{trace}");
 }
 
 #[test]
-#[should_panic = "a rule for packets has called into its network"]
+#[should_panic = "a packet rule called into its network"]
 fn kit_a_rule_that_calls_into_its_network_panics() {
     let mut served = served(0, Faults::none());
     let other = std::sync::Mutex::new(served.network.peer(served.address));

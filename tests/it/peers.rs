@@ -251,7 +251,7 @@ fn u1_a_receive_that_fails_on_demand_is_told_and_the_datagram_behind_it_comes() 
     let mut peer = network.datagram_peer(0).unwrap();
     network.fail_receive(address, io::ErrorKind::ConnectionRefused.into()).unwrap();
     network.run_until_rest();
-    assert_eq!(notes.take(), ["error of the socket: connection refused"]);
+    assert_eq!(notes.take(), ["socket error: connection refused"]);
     network.fail_receive(address, io::ErrorKind::ConnectionRefused.into()).unwrap();
     peer.send(b"behind it", Some(address)).unwrap();
     network.run_until_rest();

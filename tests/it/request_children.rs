@@ -115,7 +115,7 @@ fn children_that_cannot_be_started_or_fail_are_told_of_and_others_are_served() {
     let (mut event_loop, _, address) = tcp(script(1, "echo all of it; exit 3").on_error(errors.hook()));
     let heard = serve_while(&mut event_loop, move || ask(address, b""));
     assert_eq!(heard, b"all of it\n", "whether that is an error is for the client to say");
-    assert_eq!(errors.take(), ["its process ended with exit status: 3"]);
+    assert_eq!(errors.take(), ["the child process ended with exit status: 3"]);
 
     let requests = Requests::processes(NonZeroUsize::MIN, |_| Command::new("/no/such/program"));
     let (mut event_loop, serving, address) = tcp(requests.on_error(errors.hook()));
@@ -153,7 +153,7 @@ fn children_that_answer_a_datagram_too_late_or_too_much_are_killed() {
         ("exec sleep 1000", "the request timed out"),
         // Its own child would keep the output open even after it was killed.
         ("sleep 3 & exec sleep 1000", "the request timed out"),
-        ("exec cat /dev/zero", "the answer does not fit into a datagram"),
+        ("exec cat /dev/zero", "the answer does not fit in a datagram"),
     ] {
         let errors = Errors::default();
         let timeout = if error.contains("time") { Duration::from_millis(100) } else { PATIENCE };

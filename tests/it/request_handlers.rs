@@ -502,7 +502,7 @@ fn handlers_that_panic_on_a_datagram_or_answer_too_much_leave_the_socket_open() 
             answer[..count].to_vec()
         });
         assert_eq!(heard, b"HEARD");
-        assert_eq!(errors.take(), ["its handler panicked: on a datagram", "the answer does not fit into a datagram"]);
+        assert_eq!(errors.take(), ["the handler panicked: on a datagram", "the answer does not fit in a datagram"]);
     }
 }
 

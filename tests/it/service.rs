@@ -37,7 +37,7 @@ const DESCRIPTORS: &str = "SWITCHBOARD_TEST_SERVICE_DESCRIPTORS";
 /// The exit code of a successor that is told not to become ready.
 const NOT_READY: i32 = 9;
 
-/// A folder of a test's own, removed at its end.
+/// A separate folder for the test, removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -484,7 +484,7 @@ fn service_names_what_is_no_listening_socket() {
     says("is neither a TCP", "systemd:x", vec![("x", File::open("/dev/null").unwrap().into())], nothing);
     says("no listening socket was handed over", "systemd:x", vec![("x", udp.into())], nothing);
     says("there are [\"web\"]", "systemd:x", vec![("web", listener())], nothing);
-    says("2 names for the 1", "systemd:x", vec![("x", listener())], |command| {
+    says("2 names, but LISTEN_FDS is 1", "systemd:x", vec![("x", listener())], |command| {
         command.env("LISTEN_FDNAMES", "x:y");
     });
     says("\"-1\" is not a number", "systemd:x", vec![("x", listener())], |command| {

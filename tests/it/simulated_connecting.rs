@@ -131,7 +131,7 @@ fn k7_a_resolver_takes_the_place_of_the_names_of_a_simulated_network() {
     let (mut network, v4, _, client) = network(0, Faults::none());
     let notes = connect(&mut network, client, ("echo.example", 7));
     network.run_until_rest();
-    assert_eq!(*notes.borrow(), ["failed: cannot look the name up: the simulated network has no such name"]);
+    assert_eq!(*notes.borrow(), ["failed: cannot look up the name: the simulated network has no such name"]);
     network.context(client).set_resolver(move |_, _| Ok(vec![v4]));
     let notes = connect(&mut network, client, ("echo.example", 7));
     network.run_until_rest();

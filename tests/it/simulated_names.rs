@@ -69,10 +69,10 @@ fn kit_a_name_is_answered_when_its_latency_has_passed_with_what_it_means_then() 
     assert_eq!(
         lines,
         [
-            "0.000000000 the name echo.example is [10.0.0.2] from now on",
+            "0.000000000 the name echo.example now resolves to [10.0.0.2]",
             "0.000000000 host 0 looks Echo.Example up",
-            "0.999999999 the name echo.example is [10.0.0.3] from now on",
-            "1.000000000 host 0 is told that echo.example is [10.0.0.3:7]",
+            "0.999999999 the name echo.example now resolves to [10.0.0.3]",
+            "1.000000000 host 0 resolves echo.example to [10.0.0.3:7]",
         ]
     );
 }
@@ -94,9 +94,9 @@ fn kit_a_name_fails_as_often_as_it_is_told_to_and_when_nobody_knows_it() {
         network.run_until_rest();
         notes.take()
     });
-    let failed = "failed: cannot look the name up: timed out".to_owned();
+    let failed = "failed: cannot look up the name: timed out".to_owned();
     let made = format!("made to {}", network.address(one, 7));
-    let unknown = "failed: cannot look the name up: the simulated network has no such name".to_owned();
+    let unknown = "failed: cannot look up the name: the simulated network has no such name".to_owned();
     assert_eq!(told, [failed.clone(), failed, made, unknown]);
 }
 
@@ -131,7 +131,7 @@ fn kit_what_reconnects_goes_where_its_name_leads_by_then() {
     network.drop_loop(one);
     network.run_for(10 * SECOND);
     let (old, new) = (network.address(one, 7), network.address(other, 7));
-    let failed = "failed: cannot look the name up: timed out".to_owned();
+    let failed = "failed: cannot look up the name: timed out".to_owned();
     let expected = [format!("made to {old}"), "lost: closed by the peer".to_owned(), failed, format!("made to {new}")];
     assert_eq!(*notes.borrow(), expected);
 }

@@ -80,7 +80,7 @@ fn workers_in_a_simulation_answer_in_an_order_that_the_seed_decides() {
             false
         });
         assert_eq!(most.get(), 4, "as many at once as the pool has threads");
-        assert_eq!(network.trace().matches("has work done for").count(), 20);
+        assert_eq!(network.trace().matches("works for").count(), 20);
         let order: Vec<_> = told.take().into_iter().map(|(_, result)| result.unwrap()).collect();
         (order, network.trace())
     };

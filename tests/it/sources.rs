@@ -121,7 +121,7 @@ fn a_source_is_waited_for_in_another_way_from_outside_and_by_its_own_handler() {
     assert_eq!(gone.kind(), ErrorKind::NotFound);
 }
 
-/// A source of whatever has a descriptor, as an embedding program would write it.
+/// A source for anything with a descriptor, as an embedding program would write it.
 #[cfg(target_os = "linux")]
 struct Described<T>(T);
 
@@ -183,7 +183,7 @@ fn faults_a_descriptor_that_is_waited_for_already_is_refused_and_nothing_is_lost
         let into = received.clone();
         let dropped = Rc::new(());
         let kept = Rc::downgrade(&dropped);
-        // The descriptor is waited for by edges, and read from once for each.
+        // The descriptor is edge-triggered, and read once for each edge.
         let handler = move |_: &mut switchboard::Context<'_>, source: &mut Described<Rc<UnixStream>>, _| {
             let _ = &dropped;
             let mut bytes = [0; 64];
@@ -242,8 +242,8 @@ fn the_child_that_reads_standard_input() {
     let mut event_loop = event_loop();
     let mut typed = Vec::new();
     let handler = move |_: &mut switchboard::Context<'_>, _: &mut SourceFd<'static>, readiness: Readiness| {
-        // It is a blocking descriptor that others may share: one read for each event is what never blocks, and at the
-        // end none does.
+        // It is a blocking descriptor that others may share: one read for each event never blocks, nor does one at
+        // the end.
         let mut buffer = [0; 1024];
         match io::stdin().lock().read(&mut buffer).unwrap() {
             0 => {

@@ -51,8 +51,8 @@ pub(crate) fn join<T>(thread: JoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Calls again what a signal has interrupted: after one, or after the process was stopped, the kernel does not resume a receive
-/// that has a timeout (signal(7)).
+/// Repeats a call that a signal has interrupted: after a signal, or after the process was stopped, the kernel does not
+/// resume a receive with a timeout (signal(7)).
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -135,14 +135,14 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// The program that runs these tests. Where there is no `/proc`, by the name that it was started by.
+/// The program that runs these tests; without `/proc`, by the name with which it was started.
 #[cfg(unix)]
 pub(crate) fn this_program() -> std::path::PathBuf {
     let name = || std::env::args_os().next().map(std::path::PathBuf::from);
     std::env::current_exe().ok().or_else(name).unwrap()
 }
 
-/// Whether the kernel can be asked by `/proc`; says so where a test is left out for that.
+/// Returns whether `/proc` exists; otherwise reports that the test is skipped.
 #[cfg(target_os = "linux")]
 pub(crate) fn has_proc() -> bool {
     let has = std::path::Path::new("/proc/self").exists();

@@ -4,7 +4,7 @@ use crate::tidy::{read, rust_files};
 
 const PAGE: &str = "src/guide/test_kits.md";
 
-/// The cells of each row of a page's tables that has so many, but for headings.
+/// The cells of each row with `cells` cells in a page's tables, except headings.
 fn rows(page: &str, cells: usize) -> Vec<Vec<String>> {
     let text = read(page);
     let rows = text.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
@@ -19,7 +19,7 @@ fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// Whether this is a test, a script of the differential tests, or a public trait.
+/// Returns whether this is a test, a script of the differential tests, or a public trait.
 fn exists(sources: &[String], name: &str) -> bool {
     let forms = [format!("fn {name}() {{"), format!("\n    {name}:"), format!("\npub trait {name}")];
     sources.iter().any(|source| forms.iter().any(|form| source.contains(form)))

@@ -113,7 +113,7 @@ fn u1_unix_datagrams_are_answered_and_who_has_no_name_is_told_as_such() {
     let (_, lines) = bind(&mut event_loop, at(path.clone()));
     let client = client(folder.0.join("client"));
     let mut back = vec![0; 100_000];
-    // Longer than any of UDP: truncated where nothing else is asked for.
+    // Longer than any UDP datagram, so truncated by default.
     for data in [&b"hello"[..], b"", &pattern(65_535)] {
         client.send_to(data, &path).unwrap();
         turn_until(&mut event_loop, |_| !lines.borrow().is_empty());
@@ -261,7 +261,7 @@ fn u1_a_close_tells_how_many_datagrams_a_receiver_that_does_not_read_has_not_got
         let received = std::iter::from_fn(|| receiver.recv(&mut data).ok()).count();
         assert!((1..COUNT).contains(&received), "{received}");
         let dropped = format!("{} datagrams dropped unsent", COUNT - received);
-        assert_eq!(lines.take(), [&dropped, "the peer did not take what was left in time"]);
+        assert_eq!(lines.take(), [&dropped, "the peer did not take the remaining output in time"]);
     }
 }
 
@@ -289,7 +289,7 @@ fn u1_a_receiver_that_others_have_filled_is_tried_again_by_time() {
     assert_eq!(&data[..count], b"ours");
 }
 
-/// Notes how long what came was, and whether it was cut; raises its limit where that is asked for.
+/// Records the length of each datagram, and whether it was truncated; raises its limit if requested.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 struct Measuring {
     bytes_max: Option<usize>,
@@ -318,7 +318,7 @@ impl DatagramProtocol for Measuring {
     }
 }
 
-/// What comes of datagrams of these lengths, all of which wait when the loop looks.
+/// Returns what is delivered of datagrams of these lengths, all of which are waiting when the loop polls.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn measure(name: &str, limits: Limits, bytes_max: Option<usize>, lengths: &[usize]) -> Vec<String> {
     let folder = Folder::new(name);
@@ -348,10 +348,10 @@ fn u1_unix_datagrams_over_64_kib_come_whole_up_to_the_limit_and_longer_ones_are_
     assert_eq!(measure("just", limits().with_datagram_bytes_max(65_536), None, &[65_536]), ["65536 bytes"]);
     let unlimited = limits().with_datagram_bytes_max(usize::MAX);
     assert_eq!(measure("unlimited", unlimited, None, &[180_000]), ["180000 bytes"]);
-    // As it is by default, and for one socket.
+    // By default, and with a limit for one socket.
     assert_eq!(measure("default", Limits::default(), None, &[65_535, 65_536]), ["65535 bytes", "cut to 65535 bytes"]);
     assert_eq!(measure("made", Limits::default(), Some(100_000), &[100_000]), ["100000 bytes"]);
-    // What is set by a callback holds for the next one already.
+    // A limit set by a callback applies to the next datagram.
     assert_eq!(measure("raised", Limits::default(), None, &[5, 150_000]), ["5 bytes", "150000 bytes"]);
     assert_eq!(measure("lowered", limits(), Some(10), &[11]), ["cut to 10 bytes"]);
 }

@@ -18,7 +18,7 @@ use switchboard::{Connect, Context};
 
 use crate::support::{Echo, PATIENCE, event_loop, pattern, serve_while, turn_until};
 
-/// A folder of a test's own, removed at its end.
+/// A separate folder for the test, removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -207,7 +207,7 @@ fn w1_a_broadcast_over_unix_streams_comes_to_each_whole_and_in_order_however_slo
     assert!(back.iter().all(|(back, _)| *back == bytes));
 }
 
-/// As [`pair`], with the connection's id: its socket is full, and little is queued.
+/// Like [`pair`], and returns the connection's id: its socket is full, and little is queued.
 fn full_pair<P: Protocol>(event_loop: &mut EventLoop, protocol: P) -> (UnixStream, ConnectionId) {
     let client = pair(event_loop, protocol);
     turn_until(event_loop, |context| context.connection_count() == 1);

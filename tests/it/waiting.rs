@@ -53,7 +53,7 @@ fn x1_a_peer_that_takes_nothing_is_aborted_at_the_deadline() {
     network.run_for(5 * SECOND - Duration::from_millis(1));
     assert!(ends.borrow().is_empty());
     network.run_for(Duration::from_millis(1));
-    assert_eq!(*ends.borrow(), ["the peer did not take what was left in time"]);
+    assert_eq!(*ends.borrow(), ["the peer did not take the remaining output in time"]);
     // No half answer can be taken for the whole: it ends by an error, not by an end (X5).
     assert!(network.read_to_end(&mut peers[0]).len() < 4 << 20);
     assert_eq!(peers[0].error().map(std::io::Error::kind), Some(ErrorKind::ConnectionReset));

@@ -298,7 +298,7 @@ fn workers_refuse_a_protocol_later_and_not_within_its_call() {
     let squares = |squares: &mut Squares, _: &mut Transport<'_>| squares.squares.len();
     turn_until(&mut event_loop, |context| context.with_protocol(id, squares) == Ok(1));
     let told = event_loop.context().with_protocol(id, |of: &mut Squares, _| of.squares[0].clone());
-    assert_eq!(told.unwrap().unwrap_err().to_string(), "the pool refused it: too much work is waiting");
+    assert_eq!(told.unwrap().unwrap_err().to_string(), "the pool refused the work: too much work is waiting");
     let_go.send(1).unwrap();
 }
 

@@ -1,14 +1,13 @@
 //! The mailbox between handles and the loop, and the backlog that several listeners take from, in all interleavings of
 //! their threads: `src/threads/mailbox.rs` and `src/threads/backlog.rs` themselves, on the types of the model checker
-//! loom. Run it so (some
-//! seconds; it needs no flags):
+//! loom. It takes some seconds and needs no flags:
 //!
 //!     cargo test --release --package switchboard-model
 //!
-//! A wake that is lost shows as a deadlock: the loop here waits for wakes alone. The models of one sender try
-//! every interleaving there is, those of two try those with up to three preemptions or four; and each of them every
+//! A lost wake shows as a deadlock, since the loop here waits only for wakes. The models of one sender try
+//! every interleaving, those of two the ones with up to three or four preemptions; and each of them tries every
 //! value that the memory model lets an atomic read.
-//! `python3 tests/seeded_bugs.py model` takes one step after the other out of them, and sees this fail.
+//! `python3 tests/seeded_bugs.py model` removes their steps one at a time, and checks that these tests fail.
 
 #![cfg(test)]
 
@@ -21,20 +20,20 @@ use loom::thread;
 use backlog::{Backlog, Room};
 use mailbox::{Mailbox, PostError, Wake};
 
-#[allow(dead_code)] // What a loop asks, and nobody here.
+#[allow(dead_code)] // Some methods are used by a loop, and not here.
 #[path = "../../src/threads/backlog.rs"]
 mod backlog;
-#[allow(dead_code)] // What tells of a closed queue is asked in one of the models only.
+#[allow(dead_code)] // Whether the queue is closed is asked in one model only.
 #[path = "../../src/threads/mailbox.rs"]
 mod mailbox;
 
-/// What the two take from their parent module: loom's, where the crate has std's.
+/// What the two import from their parent module: loom's types instead of std's.
 mod sync {
     pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 
-/// As an eventfd in a poller: a wake ends the wait under way, or the next one.
+/// Works like an eventfd in a poller: a wake ends the current wait, or the next one.
 #[derive(Default)]
 struct Poller {
     woken: Mutex<bool>,
@@ -59,7 +58,7 @@ impl Poller {
     }
 }
 
-/// Fails as often as it is told to.
+/// A waker that fails a given number of times.
 struct Waker {
     poller: Arc<Poller>,
     failures: AtomicUsize,
@@ -78,7 +77,7 @@ impl Wake for Waker {
     }
 }
 
-/// A command: who sent it, and as which of his.
+/// A command: its sender, and its number among that sender's commands.
 type Command = (usize, usize);
 
 struct Scene {
@@ -93,7 +92,7 @@ impl Scene {
         Scene { mailbox: Arc::new(Mailbox::new(commands_max, waker)), poller }
     }
 
-    /// A thread that posts so many commands; answers those that were given back.
+    /// Starts a thread that posts `count` commands, and returns those that were given back.
     fn sender(&self, sender: usize, count: usize) -> thread::JoinHandle<Vec<PostError<Command>>> {
         let mailbox = self.mailbox.clone();
         thread::spawn(move || {
@@ -101,8 +100,8 @@ impl Scene {
         })
     }
 
-    /// What the loop does in a turn: waits, unless commands are left, and takes a batch. Returns how many batches that
-    /// was: one, or none.
+    /// Does what the loop does in a turn: waits, unless commands are left, and takes a batch. Returns the number of
+    /// batches: one, or none.
     fn turn(&self, batch_max: usize, ran: &mut Vec<Command>) -> usize {
         if !self.mailbox.is_occupied() {
             self.poller.wait();
@@ -118,7 +117,7 @@ impl Scene {
     }
 }
 
-/// Each sender's commands ran in order, each once.
+/// Checks that each sender's commands ran once, in order.
 fn assert_in_order(ran: &[Command], senders: usize, count: usize) {
     for sender in 0..senders {
         let of_one = ran.iter().filter(|command| command.0 == sender).map(|command| command.1);
@@ -257,7 +256,7 @@ impl Taker {
         takers
     }
 
-    /// Takes and serves one after the other, and tells `served` of each.
+    /// Takes and serves them one at a time, and reports each to `served`.
     fn run(&self, served: &(Arc<Mutex<Vec<usize>>>, Arc<Poller>)) {
         loop {
             self.poller.wait();
@@ -275,7 +274,7 @@ impl Taker {
     }
 }
 
-/// One accepts so many for two takers; the first of them does `first` in place of taking.
+/// One thread accepts `count` connections for two takers, the first of which calls `first` instead of taking.
 fn all_are_served(count: usize, first: Option<fn(&Taker)>) {
     model(Some(2), move || {
         let backlog = Arc::new(Backlog::new(2, usize::MAX));

@@ -72,7 +72,7 @@ def conversation():
         bob.say(b"hello \x1b[2J\\ \xe2\x80\xaeforged\r")
         ann.expect(b"bob: hello \\x1b[2J\\\\ \\u{202e}forged")
         ann.say(b"/who")
-        ann.expect(b"* here are: ann, bob")
+        ann.expect(b"* here now: ann, bob")
         ann.say(b"/nick")
         ann.expect(b"* there are /who and /quit")
         ann.say(b"x" * 2000)
@@ -83,7 +83,7 @@ def conversation():
         require(bob.gone(), "not let go")
         ann.expect(b"* bob has left")
         ann.say(b"/who")
-        ann.expect(b"* here are: ann")
+        ann.expect(b"* here now: ann")
         ann.socket.close()
         server.require_quiet()
 

@@ -336,7 +336,7 @@ def chat(terminals):
         ann.wait_for("bob: look \\x1b[2J here")
         ann.wait_for("* bob has joined")  # Not cleared.
         bob.line("/who")
-        bob.wait_for("* here are: ann, bob")
+        bob.wait_for("* here now: ann, bob")
         bob.line("/quit")
         bob.wait_for("Connection closed by foreign host.")
         ann.wait_for("* bob has left")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The example of two loops in one `poll(2)`: each serves its own clients, at the same time, and neither spins; and the one in
-which a loop is a guest of calloop's."""
+"""Tests the example with two loops in one `poll(2)`: both serve their own clients at once, and neither spins; and the one
+with a loop as a guest in calloop's."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ LISTENING = rb"listening on (\S+):(\d+)"
 
 
 def counting_address(server):
-    """The second line tells where the second loop listens."""
+    """The second line of output names the second loop's address."""
     server.wait(lambda: server.count(LISTENING) == 2, "two lines `listening on ADDR`")
     host, port = server.lines[1].split()[-1].rsplit(b":", 1)
     return host.decode(), int(port)
@@ -29,7 +29,7 @@ def both_serve(server):
         require(receive(listener, 5) == b"0 s\r\n", "no greeting")
         for number in range(200):
             require(echoes(talker, b"%d" % number), f"no echo of {number}")
-        large = bytes(range(256)) * 4096  # More than a turn reads: what is carried over is served without an event.
+        large = bytes(range(256)) * 4096  # More than one turn reads: the rest is carried over and served without an event.
         sender = threading.Thread(target=talker.sendall, args=(large,))
         sender.start()
         require(receive(talker, len(large)) == large, "a large echo differs")
@@ -40,7 +40,7 @@ def both_serve(server):
 
 
 def more_than_a_poll_brings(server):
-    """All of them are ready at once; a poll brings 1,024, and the rest must come with the next (rule L6)."""
+    """All are ready at once. One poll returns 1,024 of them, and the next must return the rest (rule L6)."""
     with contextlib.ExitStack() as sockets:
         clients = [sockets.enter_context(connect(server.address)) for _ in range(CROWD)]
         require(all(echoes(client, b"here") for client in clients), "no echo")
@@ -52,7 +52,7 @@ def more_than_a_poll_brings(server):
 
 
 def rests(server):
-    harness.left_alone(1)  # The timer that would have told the next second finds nobody.
+    harness.left_alone(1)  # The timer for the next second finds no connection.
     server.require_quiet()
 
 
@@ -66,7 +66,7 @@ def ends(number):
 
 
 def guest_of_calloop():
-    """The same crowd, and a rest in which only the host's timer ticks."""
+    """The same crowd, and then a rest in which only the host's timer fires."""
     with Server([harness.outsider("in_calloop"), "127.0.0.1:0"]) as server:
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(connect(server.address)) for _ in range(200)]
@@ -75,7 +75,7 @@ def guest_of_calloop():
                     client.sendall(b"%05d" % number)
                 require(all(receive(client, 5) == b"%05d" % number for client in clients), "no echo")
         server.wait_until(lambda: server.descriptors() == server.descriptors_at_start, "all descriptors are closed")
-        # One wait a second for its timer, and one of ours.
+        # One wait a second for the host's timer, and one for ours.
         server.require_idle(seconds=2.0, polls_max=12)
         require(server.end(signal.SIGTERM) == 0, "another exit code")
         require(server.count(rb"[1-9]\d* s") == 1, f"the host's seconds were not counted{server.tail()}")
@@ -87,7 +87,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, most), most))
     with Server([harness.example("embed_poll"), "127.0.0.1:0"]) as server:
         counting_address(server)
-        server.descriptors_at_start = server.descriptors()  # Both loops are there only now.
+        server.descriptors_at_start = server.descriptors()  # Both loops listen only from here on.
         checks.run("both loops serve", both_serve, server)
         if most < DESCRIPTORS:
             checks.skip(f"{CROWD} at once", f"descriptors are limited to {most}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A loop in a thread of a program that reads lines: what is typed reaches every client, and the other way round."""
+"""Tests a loop in a thread of a program that reads lines: typed lines reach every client, and clients' lines are printed."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ def enter(text, server):
 
 
 def arrive(server, stack, count):
-    """So many clients, each seen by the program: a line of each was printed."""
+    """Connects this many clients, and waits until the program has printed a line from each."""
     clients = [stack.enter_context(connect(server.address)) for _ in range(count)]
     for number, client in enumerate(clients):
         client.sendall(b"client %d is here" % number)
@@ -73,7 +73,7 @@ def a_signal_ends_it_though_nothing_is_typed(number):
 
 
 def a_flood_waits_when_nobody_takes_its_lines():
-    """The program's output is blocked, so its main loop is; the client is held back and memory stays bounded."""
+    """The program's output is blocked, and so is its main loop: the client must be throttled, and memory stays bounded."""
     read_end, write_end = os.pipe()
     argv = [harness.example("embed_thread"), "127.0.0.1:0"]
     process = harness.start(argv, stdin=subprocess.PIPE, stdout=write_end, stderr=subprocess.DEVNULL)

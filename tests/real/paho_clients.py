@@ -2,8 +2,8 @@
 
     python paho_clients.py HOST PORT COUNT
 
-Each client is in a room of ten, publishes to it at QoS 1, and hears all that is published there.  Ends with 0 once every
-message has come to everybody exactly as it was sent, once, and in the order of its sender.
+Each client is in a room of ten, publishes to it at QoS 1, and receives everything published there.  Exits with 0 once every
+message has reached every member exactly once, unchanged, and in the order in which its sender published.
 """
 
 import random
@@ -14,7 +14,7 @@ import time
 import paho.mqtt.client as mqtt
 
 ROOM = 10
-MESSAGES = 5  # Of each client.
+MESSAGES = 5  # For each client.
 LIMIT_S = 40
 
 host, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -22,7 +22,7 @@ chance = random.Random(17)
 
 
 def members(number):
-    """Everybody in the same room."""
+    """Returns all clients in the same room."""
     first = number - number % ROOM
     return range(first, min(first + ROOM, count))
 
@@ -84,7 +84,7 @@ with selectors.DefaultSelector() as all_of_them:
     awaited = count * ROOM * MESSAGES
     run_until(all_of_them, lambda: sum(len(m) for one in everybody for m in one.heard.values()) >= awaited, "all has come")
     run_until(all_of_them, lambda: all(one.acknowledged == MESSAGES for one in everybody), "all is acknowledged")
-    turn(all_of_them)  # What comes twice would come now.
+    turn(all_of_them)  # Duplicates would arrive now.
 wrong = [number for number, one in enumerate(everybody) if not one.is_done(number)]
 if wrong:
     sys.exit(f"{len(wrong)} of {count} have heard something else than was said, {wrong[0]} among them")

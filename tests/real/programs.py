@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The examples of one subject each: framings, options, reconnecting, rates, files, multicast, a raw socket, the simulated
-network."""
+"""Tests the examples about a single subject: framings, options, reconnecting, rates, files, multicast, a raw socket, the
+simulated network."""
 
 import os
 import re
@@ -21,7 +21,7 @@ LIMIT_S = 240
 
 
 def run(name, *arguments):
-    """Runs an example to its end: its exit code, the lines that it printed, what it complained of."""
+    """Runs an example to its end, and returns its exit code, the lines that it printed, and its error output."""
     done = subprocess.run([harness.example(name), *arguments], capture_output=True, timeout=WAIT_S, check=False)
     return done.returncode, done.stdout.decode().splitlines(), done.stderr.decode()
 
@@ -31,7 +31,7 @@ def at(address):
 
 
 def talk(address, said, piece_bytes):
-    """What a server answers to this, sent in such pieces."""
+    """Sends this in pieces of that size, and returns the server's answer."""
     with connect(address) as client:
         sender = threading.Thread(target=send, args=(client, said, piece_bytes), daemon=True)
         sender.start()
@@ -52,7 +52,7 @@ def send(client, said, piece_bytes):
             client.sendall(said[start : start + piece_bytes])
         client.shutdown(socket.SHUT_WR)
     except OSError:
-        pass  # It was disconnected for what it has sent.
+        pass  # It was disconnected because of what it sent.
 
 
 # ---------------------------------------------------------------------------------------------------- framings
@@ -77,7 +77,7 @@ FRAMINGS = {
 
 def frames(flag):
     said, messages = FRAMINGS[flag]
-    # Behind the last frame comes the beginning of another one: it is nobody's.
+    # After the last frame comes the start of another one, which is never delivered.
     with Server([harness.example("framings"), flag, "127.0.0.1:0"]) as server:
         for piece_bytes in (len(said), 1):
             heard = talk(server.address, said, piece_bytes)
@@ -92,7 +92,7 @@ def frames(flag):
 
 
 def breaks_a_framing():
-    """What came before is answered; behind it nothing is but among lines."""
+    """What came before the error is answered; after it, nothing is, except among lines."""
     broken = rb"the framing is broken: .+"
     for flag, said, answered, line in [
         ("--netstring", b"5:hello,x5:hello,", b"5:hello,", broken),
@@ -124,7 +124,7 @@ def raw_among_lines():
 
 
 def options_are_read_back():
-    """What the options are now stands in what the kernel says of the socket, too: the hop limit of what it sends."""
+    """The kernel reports the options' new values too, such as the hop limit of the packets."""
     with Server([harness.example("echo_server"), "127.0.0.1:0"]) as server:
         code, lines, complaint = run("options", at(server.address))
         require((code, complaint) == (0, ""), f"{code}, {complaint!r}")
@@ -138,7 +138,7 @@ def options_are_read_back():
 
 
 def urgent_data_is_urgent():
-    """A server of Python's sees it where the system puts it: apart, by MSG_OOB, and not in the stream."""
+    """A Python server receives it where the system puts it: separately, by MSG_OOB, and not in the stream."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         seen = []
 
@@ -166,7 +166,7 @@ def urgent_data_is_urgent():
 
 
 class Client:
-    """`reconnect`, and what it prints."""
+    """Runs `reconnect`, and collects what it prints."""
 
     def __init__(self, *arguments):
         self.process = harness.start([harness.example("reconnect"), *arguments], stdout=subprocess.PIPE)
@@ -204,7 +204,7 @@ def stays_connected():
                     else:
                         peer.close()
                         client.reads("disconnected: .*")
-            # Each try waits for longer than the one before, give or take a fifth.
+            # Each attempt waits longer than the one before, give or take a fifth.
             listener.close()
             client.reads("cannot connect: .*refused.*")
             require(times[1] - times[0] >= 0.2 and times[2] - times[1] > 0.3, f"called at {times}")
@@ -218,7 +218,7 @@ def stays_connected():
 
 
 def looks_up_by_its_own_file():
-    """Of two addresses that a name has the second answers; then the file has another one."""
+    """Of a name's two addresses the second one answers; later, the file lists another address."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as first:
         port = first.getsockname()[1]
         hosts = os.path.join(folder, "hosts")
@@ -239,7 +239,7 @@ def looks_up_by_its_own_file():
             second.accept()[0].close()
             client.reads(f"connected to 127.0.0.2:{port}")
             require(harness.end(client.process, signal.SIGINT) == 0, "another exit code than 0")
-        # A name that the file has not is the system's.
+        # A name that is not in the file is looked up by the system.
         with Client(f"--hosts={hosts}", f"localhost:{port}") as client:
             first.accept()[0].close()
             client.reads(r"connected to .*")
@@ -276,7 +276,7 @@ def receive_all(client):
 
 
 def is_held_to_rates():
-    """One client by its own rate; two by the one that they share. Faster would be wrong, slower may be a busy machine."""
+    """One client keeps to its own rate, two to a rate that they share. Faster is wrong; slower may be due to a busy machine."""
     data = os.urandom(600_001)
     burst = 64 << 10
     for flags, clients, bytes_per_s in [([], 1, None), (["--each=400000"], 1, 400_000), (["--each=400000", "--all", "500000"], 2, 250_000)]:
@@ -291,7 +291,7 @@ def is_held_to_rates():
             least_s = (len(data) - burst) / bytes_per_s if bytes_per_s else 0
             longest = max(took[0] for took in tooks)
             require(longest >= 0.9 * least_s, f"{flags}: {longest:.2f} s, where {least_s:.2f} s were due")
-            # Every block but the last, as a whole, and what the loop says of itself.
+            # Every block but the last is complete; then come the loop's own figures.
             for _ in range(clients):
                 server.wait_for_line(rb"127\.0\.0\.1:\d+ sent 600001 bytes, 36 whole blocks, in [\d.]+ s: .+")
             server.wait_for_line(rb"%d bytes in all; the longest callback took [\d.]+\S+ \(\w+\), the longest turn .+, \d+ were slow"
@@ -305,7 +305,7 @@ WAYS = {"pieces": [], "shared": ["--shared"], "threads": ["--threads=2"]}
 
 
 def gives_files(way):
-    # More than the system's buffers hold, of a client that does not read; where it is kept whole, less.
+    # More than the system's buffers hold for a client that does not read; less where the whole file is kept in memory.
     data = os.urandom(((8 if way == "shared" else 40) << 20) + 1)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "file")
@@ -314,11 +314,11 @@ def gives_files(way):
         with Server([harness.example("files"), *WAYS[way], path, "127.0.0.1:0"]) as server:
             before = private_kib(server.pid)
             with connect(server.address) as silent, connect(server.address) as slow:
-                # One reads nothing at first; the other one is served meanwhile, though it has said something, and all of it.
+                # One client reads nothing at first. The other is served completely meanwhile, even though it has sent something.
                 slow.sendall(b"GET all of it\n")
                 slow.shutdown(socket.SHUT_WR)
                 require(receive_all(slow) == data, "another file")
-                # Its own thread, that of its output, and those that copy.
+                # Its main thread, the one for its output, and those that copy.
                 threads = len(os.listdir(f"/proc/{server.pid}/task"))
                 require(threads == (4 if way == "threads" else 2), f"{threads} threads")
                 kept = private_kib(server.pid) - before
@@ -326,7 +326,7 @@ def gives_files(way):
                 require(receive_all(silent) == data, "another file for the one who waited")
             how = rb"copied by a thread" if way == "threads" else rb"closed"
             server.wait(lambda: server.count(rb"%d bytes for \S+: %s.*" % (len(data), how)) == 2, "two files given")
-            # Half of it is no whole: who is cut off is reset.
+            # Half a file must not look complete: a transfer that is cut short ends in a reset.
             with connect(server.address) as half:
                 half.recv(1)
                 require(harness.end(server.process, signal.SIGINT if way == "pieces" else signal.SIGKILL) is not None, "alive")
@@ -358,11 +358,11 @@ def members_find_each_other():
                 require(sorted(ours.recv(100) for _ in range(2)) == [b"hello bob", b"here ada"], "other words")
                 ada.wait_for_line(rb"bob is there, at 127\.0\.0\.1:%d" % port)
                 bob.wait_for_line(rb"ada is there, at 127\.0\.0\.1:%d" % port)
-                # Said again, and printed once; what is no word of theirs, and what steers a terminal, harms nobody.
+                # A repeated message is printed once; unknown messages and terminal escapes do no harm.
                 for said in (b"hello \x1b[2J", b"here bob", b"", b"hello", b"what ada", b"\xff" * 1000):
                     ours.sendto(said, (group, port))
                 ada.wait_for_text("\\x1b[2J is there, at 127.0.0.1:%d" % port)
-                # A hello is answered, and not only by what each says every two seconds.
+                # A hello is answered at once, not only by the announcement that each sends every two seconds.
                 deadline, answers = time.monotonic() + WAIT_S, 0
                 for _ in range(20):
                     ours.sendto(b"hello carol", (group, port))
@@ -381,16 +381,16 @@ def members_find_each_other():
 
 
 def asks_by_icmp():
-    """The same machine answers at each of its addresses, and other packets disturb nobody."""
+    """The machine answers at each of its addresses, and other packets do no harm."""
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as other:
         other.bind(("127.0.0.3", 0))
         process = harness.start([harness.example("ping"), "--count=2", "127.0.0.3"], stdout=subprocess.PIPE)
         try:
             first = process.stdout.readline()
-            # What nobody has asked for, and the beginning of an answer.
+            # An unsolicited answer, and a truncated one.
             for packet in (b"\0" * 8, b"\0\0\xff\xff" + struct.pack(">HH", process.pid & 0xFFFF, 7), b"\0\0"):
                 other.sendto(packet, ("127.0.0.1", 0))
-            # What it sends has the right sum, or the machine would not answer.
+            # Its packets have the right checksum, or the machine would not answer.
             printed = (first + process.communicate(timeout=WAIT_S)[0]).decode().splitlines()
         finally:
             harness.end(process)
@@ -412,7 +412,7 @@ def an_hour_is_always_the_same():
         require(sum("the network is cut" in line for line in lines) == 3, f"{lines}")
         require(sum("has lost its connection: silent for too long" in line for line in lines) == 4, f"{lines}")
         found = re.fullmatch(r"(\d+) lines by 5 connections, and (\d+) connects that failed", lines[-2])
-        # An hour of one a second, less four silences of a minute or so.
+        # One line a second for an hour, except for four silences of about a minute.
         require(found and 3200 < int(found[1]) < 3400 and int(found[2]) > 4, f"{lines[-2]}")
     require(runs[()][0] != runs[("2",)][0], "the seed decides nothing")
     require(run("simulated", "x")[0] == 1, "x is a seed")

@@ -1,8 +1,8 @@
-"""What a program does with redis-py: one line of JSON for each thing done, for `resp_server.py` to compare.
+"""Uses redis-py as a program would, and prints a line of JSON for each operation, for `resp_server.py` to compare.
 
     python redis_py_client.py PORT|PATH 2|3|default
 
-Run by a Python that has redis-py, without the harness.  Once it has said `"restart"` it waits for a line on its input.
+Runs under a Python that has redis-py, without the harness.  After printing `"restart"` it waits for a line on its input.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import redis.asyncio
 ADDRESS, VERSION = sys.argv[1:]
 WAIT_S = 10
 BYTES = bytes(range(256)) * 257
-LARGE = bytes(range(251)) * ((8 << 20) // 251)  # Just below what a value may be.
+LARGE = bytes(range(251)) * ((8 << 20) // 251)  # Just below the maximum size of a value.
 MANY = 2000
 
 
@@ -91,7 +91,7 @@ def connection(client):
 
 
 async def at_once(count):
-    """The same library without blocking: several connections of a pool."""
+    """The same library's asyncio interface: several connections from a pool."""
     async with redis.asyncio.Redis(**options()) as client:
         return await asyncio.gather(*(client.incrby("together", n) for n in range(count)), client.get("nothing"))
 

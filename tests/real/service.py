@@ -237,7 +237,7 @@ def wrong_ones_are_named():
         says("is a TCP socket that does not listen", [bound], "systemd:unknown")
         says("is a Unix socket that does not listen", [listening, unix], "systemd:x", names="x:y")
         says("is neither a TCP, nor a Unix stream, nor a UDP socket", [file], "systemd:web", names="web")
-        says("LISTEN_FDNAMES has 2 names for the 1 of", [listening], "systemd:web", names="web:two")
+        says("LISTEN_FDNAMES has 2 names, but LISTEN_FDS is 1", [listening], "systemd:web", names="web:two")
         says('LISTEN_FDS="many" is not a number', [listening], "systemd:web", names="web", count="many")
         says("is not a number", [listening], "systemd:web", names="web", count="4000000000")
         says("is neither a TCP", [listening], "systemd:web", names="web:none", count=2)
@@ -399,7 +399,7 @@ def failed_restart_changes_nothing(folder):
         require(manager.hear() == {"READY": "1"}, "not ready")
         for text, why in [
             ("#!/bin/sh\nexit 3\n", "exit status: 3"),
-            ("#!/nonexistent\n", "cannot be started"),
+            ("#!/nonexistent\n", "cannot start a new process"),
             ("#!/bin/sh\nexec sleep 1000\n", "not ready after 1s"),
             ("#!/bin/sh\nexec 3>&- 4>&- 5>&-\nexec sleep 1000\n", "did not become ready: signal: 9"),
         ]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The socket servers beside Python's own `socketserver`: the same clients have the same conversations with both.
+"""Compares the socket servers with Python's own `socketserver`: the same clients have the same conversations with both.
 
-    tests/real/socket_server.py             all, with 10,000 requests through threads and through processes
+    tests/real/socket_server.py             everything, with 10,000 requests handled by threads and as many by processes
     tests/real/socket_server.py --twisted   Twisted's clients against ours; needs Twisted
 """
 
@@ -26,7 +26,7 @@ THANKS = b"Thank you for connecting\n"
 KINDS = {"tcp": [], "udp": ["--udp"], "unix": ["--unix"], "unix-datagram": ["--unix-datagram"]}
 WAYS = {"one at a time": [], "threads": ["--threads=4"], "processes": ["--processes=4"]}
 
-# The same handlers by Python's own server, one program for each kind and way.
+# The same handlers on Python's own server, one program for each kind of socket and way of handling.
 ORACLE = """
 import socketserver, sys
 kind, way, address = sys.argv[1:]
@@ -50,7 +50,7 @@ server.serve_forever()
 
 
 class Running:
-    """One of the two servers, of one kind, and where it is reached."""
+    """One of the two servers, for one kind of socket, and its address."""
 
     def __init__(self, kind, argv):
         self.kind = kind
@@ -103,7 +103,7 @@ def talk_by_datagram(running, packet, folder):
 
 
 def conversation(rng):
-    """What a client says, and in which pieces."""
+    """Returns what a client sends, and in which pieces."""
     text = b"".join(rng.randbytes(rng.randrange(60)).replace(b"\n", b".") + b"\n" for _ in range(rng.randrange(1, 20)))
     text += rng.randbytes(rng.randrange(30)).replace(b"\n", b".")
     pieces = []
@@ -125,14 +125,14 @@ def same_as_the_oracle(kind, way):
                     heard = [talk_by_stream(running, said) for running in (mine, theirs)]
                     require(heard[0] == THANKS + b"".join(said), f"ours answers {heard[0]!r} to {said!r}")
                 else:
-                    # An empty one first, which has its answer like any other.
+                    # An empty request first, which is answered like any other.
                     said = rng.randbytes(rng.randrange(1, 9000) if number else 0)
                     heard = [talk_by_datagram(running, said, folder) for running in (mine, theirs)]
                 require(heard[0] == heard[1], f"to {said!r} ours answers {heard[0]!r} and Python's {heard[1]!r}")
 
 
 def others_wait(way):
-    """As many clients as are served at once, who say nothing; one more waits, and is served when one of them leaves."""
+    """The maximum number of clients stay silent; one more waits, and is served when one of them leaves."""
     with ours("tcp", way, "") as running, contextlib.ExitStack() as sockets:
         served = 1 if way == "one at a time" else 4
         clients = [sockets.enter_context(connect(running.address)) for _ in range(served)]
@@ -148,7 +148,7 @@ def others_wait(way):
 
 
 def refuses_and_tells():
-    """Who is not wanted is turned away unheard, and a request that goes wrong is told, with its handler finished."""
+    """An unwanted client is refused unread, and a failed request is reported after its handler has finished."""
     with Server([harness.example("socket_server"), "--echo", "--refuse=127.0.0.2", "--threads=2", "127.0.0.1:0"]) as server:
         for host, is_wanted in [("127.0.0.2", False), ("127.0.0.1", True)]:
             with socket.create_connection(server.address, harness.WAIT_S, source_address=(host, 0)) as client:
@@ -160,7 +160,7 @@ def refuses_and_tells():
                     harness.reset(client)
         server.wait_for_text(f"Done with connection from {peer}: 6 bytes")
         server.wait(lambda: server.errors, "what went wrong")
-        require(re.fullmatch(f"a request of {peer} went wrong: .*reset.*".encode(), server.errors[0]), f"{server.errors}")
+        require(re.fullmatch(f"the request from {peer} failed: .*reset.*".encode(), server.errors[0]), f"{server.errors}")
         require(server.count(rb"Got connection from 127.0.0.2.*") == 0, "who is refused is served")
     for flags in (["--processes=2"], ["--udp"]):
         done = subprocess.run([harness.example("socket_server"), "--echo", *flags], capture_output=True, timeout=harness.WAIT_S)
@@ -168,7 +168,7 @@ def refuses_and_tells():
 
 
 def sigchld_is_ignored(kind):
-    """Inherited so, as behind `trap '' CHLD`: no status is kept of a child, and none is needed for a whole answer."""
+    """SIGCHLD is inherited as ignored, as after `trap '' CHLD`: no child's status is kept, and complete answers need none."""
     ignoring = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "ours")
@@ -223,7 +223,7 @@ def leaves_nothing(way):
         require(not failures, f"{len(failures)} clients failed: {failures[:1]}")
         running.server.wait_until(lambda: not children(running.pid), "the end of all children")
         running.server.wait_until(lambda: running.server.descriptors() == before, "as few descriptors as before")
-        # Its own, four that handle requests, and two that print.
+        # The main thread, four that handle requests, and two that print.
         require(threads(running.pid) <= 7, f"{threads(running.pid)} threads")
         require(end(running.server.process, signal.SIGTERM) == 0, "another exit code")
         return f"{REQUESTS} requests in {took_s:.1f} s"
@@ -236,7 +236,7 @@ def once(way):
 
 
 def ends_in_order(way):
-    """On SIGTERM what is in progress is answered, and the program ends when it was."""
+    """On SIGTERM, requests in progress are answered, and then the program exits."""
     with ours("tcp", way, "") as running, connect(running.address) as client:
         require(harness.receive(client, len(THANKS)) == THANKS, "not thanked")
         running.server.process.send_signal(signal.SIGTERM)
@@ -249,7 +249,7 @@ def ends_in_order(way):
 
 
 def no_thread_left(way):
-    """Clients that come then are reset, or wait for a thread that is busy; the server lives, and says why."""
+    """New clients are reset, or wait for a busy thread; the server keeps running, and logs the reason."""
     argv = ["env", "RUST_LOG=warn", harness.example("socket_server"), *WAYS[way], "127.0.0.1:0"]
     with Running("tcp", argv) as running:
         with harness.without_threads(running.pid):
@@ -258,7 +258,7 @@ def no_thread_left(way):
         running.server.wait(told, "why a client was reset")
         require(talk_by_stream(running, [b"again\n"]) == THANKS + b"again\n", "it does not serve any more")
         if way == "processes":
-            # There is a thread now, and no process to be had.
+            # A thread exists by now, and no process can be started.
             with harness.without_threads(running.pid):
                 require_reset(running)
         else:
@@ -279,7 +279,7 @@ def require_reset(running):
         return
     require(False, f"no reset, but {got!r}")
 def ends_beside_an_idle_client(way, signals):
-    """A client that says nothing keeps no server: the first signal leaves it a grace, the second none."""
+    """A silent client cannot keep the server alive: the first signal leaves it a grace period, the second none."""
     with ours("tcp", way, "") as running, connect(running.address) as client:
         require(harness.receive(client, len(THANKS)) == THANKS, "not thanked")
         began = time.monotonic()
@@ -290,14 +290,14 @@ def ends_beside_an_idle_client(way, signals):
         with harness.others_meanwhile():
             require(running.server.process.wait(harness.WAIT_S) == 0, "another exit code")
         took_s = time.monotonic() - began
-        # The grace is 5 s: the one waits for it, the other does not.
+        # The grace period is 5 s: one signal waits for it, two do not.
         require(signals > 1 or took_s >= 4.9, f"ended after {took_s:.1f} s, before the grace")
         require(signals == 1 or took_s < 4, f"ended after {took_s:.1f} s")
         return f"{took_s:.1f} s"
 
 
 def interrupt_key(way):
-    """A terminal sends its interrupt to the whole process group; it is meant for the server, which lets requests finish."""
+    """A terminal sends its interrupt to the whole process group, but only the server acts on it, and lets requests finish."""
     with Running("tcp", ["setsid", harness.example("socket_server"), *WAYS[way], "127.0.0.1:0"]) as running:
         with connect(running.address) as client:
             require(harness.receive(client, len(THANKS)) == THANKS, "not thanked")

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The SOCKS5 proxy of `tests/outsider`, by curl and by hand: what goes through it, what it refuses, and who cannot disturb it.
+"""Tests the SOCKS5 proxy of `tests/outsider` with curl and raw clients: what passes, what is refused, and clients that must
+not disturb it.
 
     python3 tests/real/socks5_proxy.py
 
@@ -43,7 +44,7 @@ def listening(host="127.0.0.1", backlog=16):
 
 
 def asked(server, request, methods=b"\x00"):
-    """A client that has asked, and is to be answered."""
+    """Returns a client that has sent its request and waits for the reply."""
     client = connect(server.address)
     client.settimeout(WAIT_S)
     client.sendall(bytes([5, len(methods)]) + methods)
@@ -53,7 +54,7 @@ def asked(server, request, methods=b"\x00"):
 
 
 def request_for(host, port):
-    """By number where it is one, else by name."""
+    """Encodes an address as a number if it is one, and otherwise as a name."""
     for kind, family in ((1, socket.AF_INET), (4, socket.AF_INET6)):
         with contextlib.suppress(OSError):
             return bytes([5, 1, 0, kind]) + socket.inet_pton(family, host) + struct.pack(">H", port)
@@ -61,7 +62,7 @@ def request_for(host, port):
 
 
 def answer(client):
-    """The code of the answer, and the address in it."""
+    """Returns the code and the address of the reply."""
     version, code, zero, kind = receive(client, 4)
     require((version, zero) == (5, 0) and kind in (1, 4), f"no answer: {(version, code, zero, kind)}")
     size = 4 if kind == 1 else 16
@@ -71,7 +72,7 @@ def answer(client):
 
 @contextlib.contextmanager
 def through(server, listener):
-    """Both ends of a connection through the proxy."""
+    """Yields both ends of a connection through the proxy."""
     with asked(server, request_for(*listener.getsockname()[:2])) as client:
         code, bound = answer(client)
         require(code == SUCCEEDED, f"refused: {code}")
@@ -94,7 +95,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def by_curl():
-    """A file, by the name and by the number of the server, with a password and without."""
+    """Fetches a file by the server's name and by its address, with a password and without."""
     with tempfile.TemporaryDirectory(prefix="socks-") as folder:
         content = os.urandom(3 << 20)
         with open(os.path.join(folder, "file"), "wb") as file:
@@ -120,7 +121,7 @@ def by_curl():
 
 
 def both_ways():
-    """16 MiB each way at once, each end read only later: all of it, in bounded memory, and the ends of both."""
+    """Sends 16 MiB each way at once, read only later at both ends: all of it arrives, and both ends, in bounded memory."""
     data = [os.urandom(BULK_BYTES), os.urandom(BULK_BYTES)]
     with proxy() as server, listening() as listener, through(server, listener) as ends:
         senders = [send_all(end, bytes_) for end, bytes_ in zip(ends, data)]
@@ -135,7 +136,7 @@ def both_ways():
 
 
 def said_too_early():
-    """What a client sends before it is answered is for the target, and so is the end behind it."""
+    """Data that a client sends before the reply is passed to the target, and so is the end after it."""
     with proxy() as server, listening() as listener:
         with asked(server, request_for(*listener.getsockname()) + b"too early") as client:
             client.shutdown(socket.SHUT_WR)
@@ -149,7 +150,7 @@ def said_too_early():
 
 
 def resets():
-    """A reset goes on to the other side, whichever it was."""
+    """A reset by either side is passed to the other."""
     for one in (0, 1):
         with proxy() as server, listening() as listener, through(server, listener) as ends:
             harness.reset(ends[one])
@@ -173,14 +174,14 @@ def one_byte_at_a_time():
 
 
 def own_addresses():
-    """Addresses of this machine that are not on loopback."""
+    """Returns this machine's addresses that are not loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # Nothing is sent: it asks only which address would be used.
+        probe.connect(("192.0.2.1", 9))  # Nothing is sent: this only asks which address would be used.
         yield probe.getsockname()[0]
 
 
 def local_is_refused():
-    """The proxy is no way to ports of its own machine, however they are named."""
+    """The proxy does not connect to ports of its own machine, however they are written."""
     with proxy(local=False) as server, listening("0.0.0.0") as listener:
         port = listener.getsockname()[1]
         hosts = ["127.0.0.1", "127.9.9.9", "localhost", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::", "169.254.169.254", "fe80::1"]
@@ -194,7 +195,7 @@ def local_is_refused():
 
 
 def refusals():
-    """Each kind of failure has its number."""
+    """Each kind of failure has its own code."""
     with listening() as listener:
         closed = listener.getsockname()[1]
     cases = {
@@ -223,7 +224,7 @@ def refusals():
 
 
 def floods_while_it_connects():
-    """A target that does not answer, and a client that sends all the same: it is read no further, and others are served."""
+    """The target does not answer and the client keeps sending: the proxy stops reading from it, and serves others."""
     with proxy() as server, listening(backlog=0) as listener, contextlib.ExitStack() as stack:
         address = listener.getsockname()
         for _ in range(8):  # The backlog is full behind these, and the next SYN gets no answer.
@@ -244,7 +245,7 @@ def floods_while_it_connects():
 
 
 def silence():
-    """Nothing, half a greeting, half a request: let go after ten seconds; and a pair that is silent for as long as it may be."""
+    """Clients that send nothing, half a greeting or half a request are closed after ten seconds, silent pairs after their limit."""
     with proxy("--timeout", "1") as server, listening() as listener, through(server, listener) as pair:
         waiting = [connect(server.address) for _ in range(3)]
         waiting[1].sendall(b"\x05")

@@ -37,7 +37,7 @@ def until(condition, what):
 
 
 def talk(argv, data):
-    """What a program prints until it ends, to what it is typed."""
+    """Types this into a program, and returns what it prints until it exits."""
     process = harness.start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         return process.communicate(data, timeout=WAIT_S)[0]
@@ -203,11 +203,11 @@ def asyncio_sender(path):
 
 # --------------------------------------------------------------------------------------------------- their servers
 # Each is `with SERVER(path, greeting) as (address, heard)`, on a Unix path or @ and an abstract name or, without, a port.  With a greeting it
-# says that to who comes and hears him to his end; without, it is an echo.  `heard()` is what each has said.
+# sends that to each client and reads to its end; without, it is an echo.  `heard()` is what each client has sent.
 
 
 def listens_on(path, kind="0001"):
-    """Whether the kernel lists a Unix socket that listens on this path; or is bound to it, for datagrams (0002)."""
+    """Returns whether the kernel lists a Unix socket listening on this path, or bound to it, for datagrams (0002)."""
     flags = "00010000" if kind == "0001" else "00000000"
     with open("/proc/net/unix", encoding="utf-8") as rows:
         found = [row.split() for row in rows if row.rstrip().endswith(" " + path)]
@@ -222,7 +222,7 @@ def listening(process, path):
 
 @contextlib.contextmanager
 def netcat_server(path, greeting):
-    """One client; it says what it is typed, and what it prints is what it has heard."""
+    """Serves one client: it sends what is typed, and prints what it receives."""
     where = ["-U", path] if path else ["127.0.0.1", "0"]
     process = harness.start(["nc", "-l", "-N", *where], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
@@ -236,10 +236,10 @@ def netcat_server(path, greeting):
 
 @contextlib.contextmanager
 def socat_server(path, greeting):
-    """A child for each client: an echo, or it greets and appends to a file what it hears."""
+    """Starts a child for each client: it echoes, or greets and appends what it receives to a file."""
     with tempfile.TemporaryDirectory() as folder:
         heard_in = os.path.join(folder, "heard")
-        open(heard_in, "wb").close()  # The first to hear something may be late.
+        open(heard_in, "wb").close()  # The first child to receive something may be late.
         serves = "EXEC:cat" if greeting is None else f"SYSTEM:printf {greeting.decode()}; said=$(cat); echo $said >> {heard_in}"
         where = "TCP4-LISTEN:0,bind=127.0.0.1,fork"
         if path:
@@ -361,7 +361,7 @@ def free_udp_port():
 
 @contextlib.contextmanager
 def typed_datagram_server(*argv):
-    """An echo by a pump between a program's output and its input, for one client."""
+    """Serves one client with an echo, by copying a program's output to its input."""
     process = harness.start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def pump():
@@ -379,7 +379,7 @@ def typed_datagram_server(*argv):
 
 @contextlib.contextmanager
 def netcat_datagram_server():
-    # Our client is told of a refusal while nobody is there yet, and asks again: so the port may be one seen free before.
+    # Our client is refused until the server listens, and tries again, so a port that was seen free will do.
     host, port = free_udp_port()
     with typed_datagram_server("nc", "-l", "-u", host, str(port)):
         yield host, port
@@ -395,8 +395,8 @@ def socat_datagram_server():
         harness.end(process)
 
 
-# ------------------------------------------------------------------------------------- their hearers of Unix datagrams
-# Each is `with HEARER(path) as heard`, which is what has come, one behind the other.
+# ------------------------------------------------------------------------------------- their receivers of Unix datagrams
+# Each is `with HEARER(path) as heard`, which is what has arrived, concatenated.
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What the echo server asks of the kernel, call by call: one read and one write a message, a shared poll, no more.
+"""Counts the system calls of the echo server: one read and one write a message, a shared poll, and no others.
 
-Two windows with different numbers of messages are traced and subtracted, so that what a tracer's arrival and leave
-add to each does not count.
+Two windows with different numbers of messages are traced and subtracted, so that what attaching and detaching a tracer
+adds to each cancels out.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
 
 
 def by_kind(trace):
-    """How many calls of each kind; a call of no kind counts under its own name."""
+    """Returns the number of calls of each kind; a call that belongs to no kind counts under its own name."""
     counts = {}
     for name, count in trace.counts().items():
         kind = KIND_OF.get(name, name)
@@ -34,7 +34,7 @@ def by_kind(trace):
 
 
 def rounds_of_echoes(clients, rounds):
-    """All clients send, then all read, so that several are ready at each poll."""
+    """All clients send and then all read, so that several are ready at each poll."""
     for _ in range(rounds):
         for client in clients:
             client.sendall(MESSAGE)
@@ -67,7 +67,7 @@ def steady_state(server):
 
 
 def a_life(server):
-    """Connect, echo, leave: one registration a connection, and none taken back where closing does it."""
+    """Connects, echoes and leaves: one registration a connection, and no deregistration, since closing does that."""
     all_closed = lambda: server.descriptors() == server.descriptors_at_start
     server.wait_until(all_closed, "no connection left")
     with Trace(server.pid) as trace:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""People's clients against the select server and the chat room: telnet, PuTTY's plink and BusyBox's telnet on terminals of
-their own, and netcat.
+"""Interactive clients against the select server and the chat room: telnet, PuTTY's plink and BusyBox's telnet on terminals
+of their own, and netcat.
 
-They are typed at through a pseudo-terminal, as a person does.  Telnet's interrupt key sends the telnet codes IAC IP, and
+A pseudo-terminal types into them, as a person does.  Telnet's interrupt key sends the telnet codes IAC IP, and
 its Synch is sent as urgent data: a server that stops reading at the urgent mark never sees the line that follows.
-A telnet that sends each key by itself ends a line with CR NUL.
+In character mode, telnet ends a line with CR NUL.
 
 Debian: telnet (which is inetutils-telnet), putty-tools, busybox, netcat-openbsd.
 """
@@ -26,7 +26,7 @@ INTERRUPT = b"\x03"
 ESCAPE = b"\x1d"
 LOCAL_MODES = 3  # Where a terminal's attributes have the flags of line editing,
 CONTROL_KEYS = 6  # and where they list its special keys.
-END_OF_INPUT = b"\x04"  # Behind half a line it sends that as it is.
+END_OF_INPUT = b"\x04"  # After half a line, it sends that as it is.
 IAC_IP = b"\xff\xf4"
 IAC_DO_TIMING_MARK = b"\xff\xfd\x06"
 IAC_DATA_MARK = b"\xff\xf2"
@@ -64,7 +64,7 @@ class Terminal:
         while True:
             try:
                 piece = os.read(self.terminal, 4096)
-            except OSError:  # So a terminal says that its program has left.
+            except OSError:  # This is how a terminal reports that its program has exited.
                 return
             with self.changed:
                 self.shown += piece
@@ -79,7 +79,7 @@ class Terminal:
         os.write(self.terminal, keys)
 
     def wait_for_keys_one_by_one(self):
-        """Until the terminal hands on each key at once, and no longer whole lines."""
+        """Waits until the terminal passes on each key at once, instead of whole lines."""
         deadline = time.monotonic() + harness.WAIT_S
         while termios.tcgetattr(self.terminal)[LOCAL_MODES] & termios.ICANON:
             require(time.monotonic() < deadline, f"it does not leave the line mode: {self.shown!r}")
@@ -95,9 +95,9 @@ class Terminal:
     # Of inetutils' telnet.
 
     def wait_for_mode(self, talking):
-        """Until telnet has set its terminal for talking (the escape key ends a line then) or for commands.
+        """Waits until telnet has set its terminal for the session (in which the escape key ends a line) or for commands.
 
-        What is typed before is taken in the old mode, or thrown away by the change.
+        Input typed before that is read in the old mode, or discarded by the change.
         """
         deadline = time.monotonic() + harness.WAIT_S
         while (termios.tcgetattr(self.terminal)[CONTROL_KEYS][termios.VEOL] == ESCAPE) != talking:
@@ -106,7 +106,7 @@ class Terminal:
             time.sleep(harness.POLL_S)
 
     def command(self, text, shows=b"", then=None):
-        """Types at telnet's own prompt, and waits until telnet shows this and talks again, or for something else."""
+        """Types at telnet's own prompt, and waits until telnet shows this and resumes the session, or for something else."""
         before = len(self.shown)
         self.type(ESCAPE)
         self.wait_for_mode(talking=False)
@@ -121,7 +121,7 @@ def connections(server):
 
 
 class Printed(Terminal):
-    """One that talks to the select server, which prints what it says."""
+    """A client of the select server, which prints what the client sends."""
 
     def __init__(self, server, argv):
         already = len(connections(server))
@@ -132,7 +132,7 @@ class Printed(Terminal):
         self.sent = b""
 
     def wait_for_sent(self, data):
-        """Until the server has printed this, after all that came before, and nothing else."""
+        """Waits until the server has printed this next, and nothing else."""
         self.sent += data
 
         def all_printed():
@@ -188,7 +188,7 @@ def a_silent_one_blocks_nobody(server):
 
 def terminal_controls_come_out_escaped(server):
     with Telnet(server) as telnet:
-        # The terminal's "next key as it is" (^V) lets a person type an escape.
+        # The terminal's literal-next key (^V) lets a person type an escape.
         telnet.type(b"red \x16\x1b[31m\n")
         telnet.wait_for_sent(b"red \x1b[31m")
         server.wait_for_text(f"{telnet.name}: red \\x1b[31m")
@@ -238,7 +238,7 @@ def busybox(address):
     return ["busybox", "telnet", address[0], str(address[1])]
 
 
-# What they are called, how they are started, and what each sends at once.
+# Their names, how they are started, and what each sends first.
 OTHERS = [
     ("plink -raw", plink("-raw"), b""),
     # Will: size of the window, speed, type, environment, no go-aheads. Do: echo, no go-aheads.
@@ -265,10 +265,10 @@ def other_prints_lines(server, argv, greeting):
 
 
 def other_chats(argv):
-    """Lines both ways, in the room that speaks telnet."""
+    """Exchanges lines both ways in the chat room, which speaks telnet."""
     with chat_room() as (server, member), Terminal(argv(server.address)) as client:
         client.wait_for_shown(b"Your name?")
-        # This one ends when its own input does, as netcat does.
+        # This one exits when its own input ends, as netcat does.
         converse(member, client, b"\n", at_the_end=END_OF_INPUT if "-raw" in client.process.args else b"")
 
 
@@ -277,12 +277,12 @@ def chat_room():
     with Server([harness.example("chat"), "127.0.0.1:0"]) as server, harness.connect(server.address) as member:
         expect(member, b"Your name?\r\n")
         member.sendall(b"member\r\n")
-        expect(member, b"Welcome, member. /who tells who is here, /quit leaves.\r\n")
+        expect(member, b"Welcome, member. /who lists who is here, /quit leaves.\r\n")
         yield server, member
 
 
 def converse(member, client, enter, also=(), at_the_end=b""):
-    """The client has been asked for its name, and joins, says and hears something, and leaves."""
+    """The client, which was asked for its name, joins, sends and receives a line, and leaves."""
     client.type(b"visitor" + enter)
     client.wait_for_shown(b"Welcome, visitor.")
     expect(member, b"* visitor has joined\r\n")
@@ -303,14 +303,14 @@ def expect(member, line):
     require(got == line, f"{got!r}, not {line!r}")
 
 
-BYTE_255 = (b"x\xffy", b"x\\xffy")  # On the way there are two; the room shows it escaped.
+BYTE_255 = (b"x\xffy", b"x\\xffy")  # On the wire it is doubled; the room shows it escaped.
 OFFER_TO_ECHO = b"\xff\xfb\x01\xff\xfb\x03"
 WONT_ECHO = b"\xff\xfc\x01"
 WONT_SUPPRESS_GO_AHEAD = b"\xff\xfc\x03"
 
 
 def other_chats_key_by_key(argv, line_end):
-    """Through something that offers to echo, as a terminal server does. So the client sends each key by itself."""
+    """Connects through a relay that offers to echo, as a terminal server does, so that the client sends each key by itself."""
     with chat_room() as (server, member), offers_echo(server.address) as (address, sent):
         with Terminal(argv(address)) as client:
             client.wait_for_shown(b"Your name?")
@@ -322,9 +322,9 @@ def other_chats_key_by_key(argv, line_end):
 
 @contextlib.contextmanager
 def offers_echo(server_address):
-    """Passes one connection on behind an offer to echo, and keeps what the client has sent.
+    """Relays one connection after an offer to echo, and keeps what the client has sent.
 
-    The room refuses to echo when the client agrees to it: that is not passed on.
+    The room's refusal to echo, once the client has agreed to it, is not passed on.
     """
     sent = bytearray()
 
@@ -353,7 +353,7 @@ def offers_echo(server_address):
 
 
 def netcat(server, text, printed):
-    """Sends text by `nc -N`, which ends its half when the text does and exits when the server ends the other."""
+    """Sends text with `nc -N`, which shuts down its half after the text, and exits when the server ends the other half."""
     already = len(server.lines)
     try:
         done = subprocess.run(

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""TLS with others: the echo server of companions/tls with OpenSSL's s_client, Python's ssl and gnutls-cli, and its client with
-OpenSSL's s_server and Python's ssl.  Both versions, resumption, names, ends that are said and ends that are not.
+"""Tests TLS against other implementations: the echo server of companions/tls with OpenSSL's s_client, Python's ssl and
+gnutls-cli, and its client with OpenSSL's s_server and Python's ssl.  Both versions, resumption, names, ends with
+close_notify and without.
 
-    python3 tests/real/tls.py          that
-    python3 tests/real/tls.py --long   what takes some minutes: thousands of handshakes that never finish, testssl.sh, a browser
+    python3 tests/real/tls.py          these
+    python3 tests/real/tls.py --long   those that take minutes: handshakes that never finish, testssl.sh, a browser
 """
 
 import contextlib
@@ -29,7 +30,7 @@ LONG_LIMIT_S = 900
 PROGRAM = ("tls_echo", "cargo build --package switchboard-tls --examples")
 LARGE = bytes(range(256)) * 4096
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-CUT_OFF = "cut off before the end that it has to have"
+CUT_OFF = "the stream was truncated"
 
 
 def program():
@@ -54,8 +55,8 @@ def python_client(server, ca, version, name="localhost", session=None, context=N
 
 
 def exchange(client, data):
-    """Sends it while it receives as many bytes, in one thread: OpenSSL must not be called from two for one connection, and
-    before 3.13 Python let it be (with a server of Python's own, 15 of 150 echoes by two threads were cut short).
+    """Sends this while receiving as many bytes, in one thread: OpenSSL must not be called from two for one connection, and
+    before 3.13 Python did not prevent that (with Python's own server, 15 of 150 echoes by two threads were cut short).
     """
     received, rest = bytearray(), memoryview(data)
     client.setblocking(False)
@@ -80,7 +81,7 @@ def is_gone(server, who, reason):
 
 
 def python_echoes(server, ca, version):
-    """All of it, and close_notify both ways: `unwrap` fails where the other side does not say it."""
+    """The echo is complete, and both sides send close_notify: `unwrap` fails if the other side does not."""
     with python_client(server, ca, version) as client:
         who = name_of(client)
         require(exchange(client, LARGE) == LARGE, "an echo differs")
@@ -91,7 +92,7 @@ def python_echoes(server, ca, version):
 
 
 def python_is_cut_off(server, ca, version):
-    """A socket that is closed without close_notify is told apart from an end."""
+    """A socket that is closed without close_notify is distinguished from a proper end."""
     with python_client(server, ca, version) as client:
         who = name_of(client)
         client.sendall(b"half")
@@ -99,7 +100,7 @@ def python_is_cut_off(server, ca, version):
         if version == "1.3":
             client.setblocking(False)
             with contextlib.suppress(ssl.SSLWantReadError):
-                client.recv(1)  # Tickets, which a close would answer with a reset.
+                client.recv(1)  # Session tickets: unread, they would turn the close into a reset.
         client.shutdown(socket.SHUT_WR)
         is_gone(server, who, CUT_OFF)
 
@@ -119,7 +120,7 @@ def python_resumes(server, ca, version):
 
 
 def python_refuses(server, ca, version, name, why):
-    """Of a client that does not trust the server, the server's owner is told."""
+    """The server reports a client that does not trust its certificate."""
     before = len(server.errors)
     try:
         with python_client(server, ca, version, name):
@@ -130,7 +131,7 @@ def python_refuses(server, ca, version, name, why):
 
 
 def openssl(*arguments, stdin=b"", ends=True):
-    """What it prints when it was given so much, and the end of it."""
+    """Returns what it prints for this input, and how it ends."""
     process = harness.start(["openssl", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT)
     try:
@@ -154,7 +155,7 @@ def openssl_connects(server, ca, version):
 
 
 def openssl_echoes(server, ca, version):
-    """It stays until it has the echo: `-quiet` does not end with its input."""
+    """The client waits for the echo: with `-quiet` it does not exit when its input ends."""
     host, port = server.address
     argv = ["openssl", "s_client", "-connect", f"{host}:{port}", "-CAfile", ca, "-quiet", "-verify_return_error",
             "-tls" + version.replace(".", "_")]
@@ -164,19 +165,19 @@ def openssl_echoes(server, ca, version):
         process.stdin.flush()
         require(process.stdout.readline() == b"hello\n", "no echo")
         count = len(server.lines)
-        harness.end(process)  # Killed, so that its kernel ends the stream, and nobody has said an end.
+        harness.end(process)  # Killed, so that the kernel ends the stream without a close_notify.
         server.wait(lambda: any(line.endswith(b"is gone: " + CUT_OFF.encode()) or b"reset" in line
                                 for line in server.lines[count:]), "cut off or reset")
 
 
 def openssl_reconnects(server, ca):
-    """Five connections more, each with the session of the first."""
+    """Makes five more connections, each resuming the first one's session."""
     printed = s_client(server, ca, "-tls1_2", "-reconnect")
     require(printed.count("Reused, TLSv1.2") == 5, f"{printed.count('Reused, TLSv1.2')} were resumed")
 
 
 def openssl_does_not_renegotiate(server, ca):
-    """`R` asks for it: it is refused, by an alert, and the connection goes on or ends; the server stays."""
+    """`R` requests a renegotiation: the server refuses it with an alert and keeps running; the connection may end."""
     printed = s_client(server, ca, "-tls1_2", stdin=b"R\n")
     require("RENEGOTIATING" in printed, printed[-400:])
     require("verify return:1\ndepth" not in printed.split("RENEGOTIATING")[1], "it was done")
@@ -196,7 +197,7 @@ def gnutls_echoes(server, ca, version):
 
 
 def plain_is_refused(server):
-    """Plain HTTP gets an alert and an end, and is told of."""
+    """Plain HTTP gets an alert and an end, and is reported."""
     before = len(server.errors)
     with connect(server.address) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -206,7 +207,7 @@ def plain_is_refused(server):
 
 
 def leave_in_the_middle(server, ca):
-    """Clients that say a part of a hello, and go in all ways, or stay and are sent away: nobody notices."""
+    """Clients that send part of a hello and leave in every way, or stay and are closed, affect no others."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     hello = context_for(ca, "1.3").wrap_bio(incoming, outgoing, server_hostname="localhost")
     with contextlib.suppress(ssl.SSLWantReadError):
@@ -224,7 +225,7 @@ def leave_in_the_middle(server, ca):
 
 
 def our_client(address, ca, *arguments, stdin=b""):
-    """What ours prints, and what it complains of."""
+    """Returns our client's output and its error output."""
     argv = [program(), "--connect", "%s:%d" % address, "--ca", ca, *arguments]
     process = harness.start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
@@ -235,7 +236,7 @@ def our_client(address, ca, *arguments, stdin=b""):
 
 
 def with_s_server(files, version):
-    """It sends each line back reversed."""
+    """The server sends each line back reversed."""
     argv = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", files["cert"], "-key", files["key"], "-rev",
             "-tls" + version.replace(".", "_")]
     process = harness.start(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -252,7 +253,7 @@ def with_s_server(files, version):
 
 
 def with_python(files, version, act, stdin=b"hello"):
-    """Ours against a server of Python's, that does what `act` does with its connection."""
+    """Runs our client against a Python server that calls `act` with its connection."""
     context = server_context(files)
     context.minimum_version = context.maximum_version = VERSIONS[version]
     failures = []
@@ -302,7 +303,7 @@ def hears_of_a_cut(files, version):
 
 
 def refuses_what_it_does_not_trust(files, ca):
-    """The certificate of another one."""
+    """The server presents another server's certificate."""
     with Server([program(), "127.0.0.1:0"]) as server:
         _, errors = our_client(server.address, ca, "--name", "localhost")
         require("the handshake failed: protocol error: invalid peer certificate" in errors, errors)
@@ -322,13 +323,13 @@ def starting_fails(arguments, why):
 
 
 def says_goodbye(server, ca):
-    """A server that is ended says close_notify to those who are there."""
+    """A server that is terminated sends close_notify to its clients."""
     with python_client(server, ca, "1.3") as client:
         client.sendall(b"x")
         require(receive(client, 1) == b"x", "no echo")
         ended = threading.Thread(target=server.end)
         ended.start()
-        require(client.recv(1) == b"", "no end")  # SSLEOFError, where it is not said.
+        require(client.recv(1) == b"", "no end")  # SSLEOFError if there was no close_notify.
         client.unwrap()
         ended.join()
     require(server.process.returncode == 0, "another exit code")
@@ -350,7 +351,7 @@ def check_clients(checks, server, ca, how):
 
 
 def python_is_served(server, ca):
-    """In short, and whatever number its descriptor has."""
+    """Echoes once and closes, with descriptors above 1,023 too."""
     with python_client(server, ca, "1.3") as client:
         client.sendall(b"hello")
         require(receive(client, 5) == b"hello", "no echo")
@@ -381,7 +382,7 @@ def main():
             for version in VERSIONS:
                 checks.run(f"an untrusted certificate, TLS {version}", python_refuses, server, ec["cert"], version,
                            "localhost", "self-signed certificate")
-                time.sleep(1.1)  # The owner is told once a second.
+                time.sleep(1.1)  # The owner is told at most once a second.
                 checks.run(f"a wrong name, TLS {version}", python_refuses, server, own, version, "other.example",
                            "Hostname mismatch")
                 time.sleep(1.1)

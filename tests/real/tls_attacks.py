@@ -1,4 +1,4 @@
-"""What takes too long for tls.py, which runs it with --long: ten thousand handshakes that never finish, testssl.sh, and a
+"""The slow part of tls.py, which runs it with --long: ten thousand handshakes that never finish, testssl.sh, and a
 browser.
 """
 
@@ -19,12 +19,12 @@ from harness import connect, require
 
 STRANGERS = 10_000
 DESCRIPTORS = STRANGERS + 200
-# Half a hello and what it waits in take some 4 KB in the server, and more as memory is handed out.
+# Half a hello and its state take some 4 KB in the server, and more because of how memory is allocated.
 BYTES_EACH_MAX = 16 * 1024
-# The time that the server gives a handshake, and what a busy machine takes to open and close so many.
+# The time that the server allows for a handshake, and what a busy machine needs to open and close this many.
 HANDSHAKE_S, PATIENCE_S = 10, 30
 TESTSSL_S, BROWSER_S = 400, 60
-# What testssl.sh calls a finding that is no fault. WARN is what it could not find out, such as an SSLv2 of OpenSSL's own.
+# Findings of testssl.sh that are not faults. WARN is what it could not find out, such as SSLv2 if its OpenSSL lacks it.
 HARMLESS = {"OK", "INFO", "DEBUG", "WARN"}
 
 
@@ -45,7 +45,7 @@ def descriptors(pid):
 
 
 def raise_limit():
-    """As many descriptors as are needed, here and in what is started from here. Returns whether there are."""
+    """Raises the limit of descriptors for this process and its children. Returns whether it is high enough."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit < DESCRIPTORS <= most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, most))
@@ -53,7 +53,7 @@ def raise_limit():
 
 
 def thousands_never_finish(server, context, exchange):
-    """They get their time and no more, others are served meanwhile, and nothing of them is left."""
+    """They get their time and no more, others are served meanwhile, and nothing is left of them."""
     pid, hello = server.process.pid, hello_of(context)
     memory, open_before = resident_bytes(pid), descriptors(pid)
     with contextlib.ExitStack() as stack:
@@ -100,7 +100,7 @@ def nothing_is_found_by_testssl(server, folder):
 
 
 def spki(certificate):
-    """By what a browser is told to trust a key."""
+    """Returns the hash by which a browser is told to trust a key."""
     key = subprocess.run(["openssl", "x509", "-in", certificate, "-pubkey", "-noout"], check=True, capture_output=True)
     plain = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"], check=True, capture_output=True, input=key.stdout)
     return base64.b64encode(hashlib.sha256(plain.stdout).digest()).decode()
@@ -111,8 +111,8 @@ def browser():
 
 
 def a_browser_connects(server, certificate, folder):
-    """It shakes hands with a key that it trusts, of a name, and says why not with one that it does not. What it says of the
-    echo, which is no answer of HTTP, does not matter.
+    """A browser completes a handshake with a trusted key and a name, and reports why not with an untrusted one. Its verdict on the
+    echo, which is not an HTTP response, does not matter.
     """
     def visit(*more):
         home = os.path.join(folder, f"browser-{time.monotonic_ns()}")
@@ -134,7 +134,7 @@ def a_browser_connects(server, certificate, folder):
 
 
 def check(checks, make_server, certificate, folder, context, exchange):
-    """All of it. `exchange` is an echo that means well."""
+    """Runs all of it. `exchange` is a well-behaved echo."""
     if raise_limit():
         with make_server() as server:
             checks.run("handshakes that never finish", thousands_never_finish, server, context, lambda: exchange(server))
@@ -148,7 +148,7 @@ def check(checks, make_server, certificate, folder, context, exchange):
             checks.skip("testssl.sh", "apt-get install testssl.sh")
         checks.run("an echo afterwards", exchange, server)
         checks.run("idle afterwards", server.require_quiet)
-    # One of its own: of failures that come one after the other stderr has the first.
+    # A server of its own: of consecutive failures, stderr shows only the first.
     with make_server() as server:
         if browser():
             checks.run("a browser", a_browser_connects, server, certificate, folder)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The examples that run over TLS: the mail server by STARTTLS, with smtplib, asyncio, OpenSSL's s_client, swaks and curl; the
-select server with s_client and Python's ssl; the HTTP server with curl and http.client; and certificates that are renewed at
-SIGHUP.
+"""Tests the examples that run over TLS: the mail server by STARTTLS, with smtplib, asyncio, OpenSSL's s_client, swaks and
+curl; the select server with s_client and Python's ssl; the HTTP server with curl and http.client; and certificates that are
+renewed at SIGHUP.
 
     python3 tests/real/tls_programs.py
     python3 tests/real/tls_programs.py --twisted    Twisted's mail client alone, which needs Twisted with its TLS
@@ -43,7 +43,7 @@ def program(name):
 
 @contextlib.contextmanager
 def serving(name, *options, files=None):
-    """A server with a certificate of its own, or this one; and the context of clients that trust it."""
+    """Starts a server with this certificate, or a new one, and yields it with a context for clients that trust it."""
     with tempfile.TemporaryDirectory(prefix="tls-") as folder:
         ca = files["cert"] if files else os.path.join(folder, "own.pem")
         certificate = ["--cert", ca, "--key", files["key"]] if files else ["--write-cert", ca]
@@ -54,7 +54,7 @@ def serving(name, *options, files=None):
 
 @contextlib.contextmanager
 def mail(*options, files=None):
-    """The mail server, and what it has stored."""
+    """Yields the mail server, and a function that returns what it has stored."""
     with tempfile.TemporaryDirectory(prefix="mail-") as folder:
         with serving("smtp_server_tls", "--maildir", folder, *options, files=files) as server:
             yield server, lambda: [path.read_bytes() for path in sorted(pathlib.Path(folder, "new").iterdir())]
@@ -83,7 +83,7 @@ def is_one_secure_message(stored, content=DOTS):
 
 
 def by_smtplib():
-    """It is offered once, and what was said before is forgotten; without it the same session goes on in the clear."""
+    """STARTTLS is offered once, and what was said before it is forgotten; without it the session continues in plaintext."""
     with mail() as (server, stored):
         with smtplib.SMTP(*server.address, local_hostname="before.example", timeout=WAIT_S) as client:
             client.ehlo()
@@ -107,7 +107,7 @@ def by_smtplib():
 
 
 def smtplib_trusts_no_other(files):
-    """A client that does not trust it leaves, and nobody else notices."""
+    """A client that does not trust the certificate leaves, which affects no other."""
     with mail() as (server, stored):
         with smtplib.SMTP(*server.address, timeout=WAIT_S) as client:
             try:
@@ -122,7 +122,7 @@ def smtplib_trusts_no_other(files):
 
 
 class Secured(asyncio.Protocol):
-    """Answers that are awaited one by one, before and behind `start_tls`."""
+    """Awaits the replies one by one, before and after `start_tls`."""
 
     def __init__(self):
         self.buffer, self.came = bytearray(), asyncio.Event()
@@ -159,7 +159,7 @@ async def asyncio_sends(server, number):
 
 
 def by_asyncio():
-    """Many at once, each with its own message."""
+    """Many clients at once, each with its own message."""
     async def all_at_once(server):
         await asyncio.gather(*(asyncio_sends(server, number) for number in range(40)))
 
@@ -200,7 +200,7 @@ def by_curl():
 
 
 def injected():
-    """What comes behind STARTTLS in the clear, in one segment with it, is not obeyed, in the clear or behind TLS."""
+    """Plaintext in the same segment after STARTTLS is not obeyed, neither in plaintext nor over TLS."""
     with mail() as (server, stored):
         for behind in (b"RSET\r\n", b"MAIL FROM:<evil@example.org>\r\nRCPT TO:<b@example.org>\r\n", b"R"):
             with Peer(server) as peer:
@@ -222,12 +222,12 @@ def by_hand(server):
             replies = b""
             while piece := secure.recv(65536):
                 replies += piece
-            require(replies.endswith(b"\r\n221 2.0.0 good bye\r\n"), f"{replies!r}")
-            secure.unwrap()  # It has said its end: this fails otherwise.
+            require(replies.endswith(b"\r\n221 2.0.0 goodbye\r\n"), f"{replies!r}")
+            secure.unwrap()  # This fails unless it has sent close_notify.
 
 
 def no_handshake():
-    """Who says STARTTLS and then no TLS gets an alert and an end."""
+    """A client that sends STARTTLS and then no TLS gets an alert and an end."""
     with mail() as (server, stored):
         with Peer(server) as peer:
             peer.say(b"STARTTLS", b"220")
@@ -244,7 +244,7 @@ def no_handshake():
 
 
 def ends_in_order():
-    """SIGTERM: a client over TLS is told so, and hears a proper end."""
+    """SIGTERM: a client over TLS gets the 421 reply and a proper end."""
     with mail() as (server, _), Peer(server) as peer:
         peer.say(b"STARTTLS", b"220")
         with server.trusting.wrap_socket(peer.socket, server_hostname="localhost") as secure:
@@ -252,7 +252,7 @@ def ends_in_order():
             require(b"250 ENHANCEDSTATUSCODES" in secure.recv(65536), "no greeting")
             server.process.send_signal(signal.SIGTERM)
             require(secure.recv(65536).startswith(b"421 "), "not told")
-            require(secure.recv(1) == b"", "no end")  # SSLEOFError, where it is not said.
+            require(secure.recv(1) == b"", "no end")  # SSLEOFError if there was no close_notify.
             secure.unwrap()
         require(server.process.wait(WAIT_S) == 0, "no clean end")
 
@@ -263,7 +263,7 @@ def no_threads():
 
 
 def by_twisted():
-    """Its mail client, which insists on TLS and checks the name."""
+    """Twisted's mail client, which requires TLS and checks the name."""
     from twisted.internet import reactor, ssl as twisted_ssl
     from twisted.internet.defer import Deferred
     from twisted.mail.smtp import ESMTPSenderFactory
@@ -292,7 +292,7 @@ def by_twisted():
 
 
 def lines_by_s_client():
-    """A person's session: each line is printed as it comes, and the end."""
+    """An interactive session: each line is printed when it arrives, and so is the end."""
     with serving("select_server_tls") as server:
         argv = ["openssl", "s_client", "-connect", "%s:%d" % server.address, "-CAfile", server.ca, "-verify_return_error",
                 "-verify_hostname", "localhost", "-quiet", "-no_ign_eof"]
@@ -309,7 +309,7 @@ def lines_by_s_client():
 
 
 def halves_of_lines():
-    """Lines that come in pieces, from many at once; and what is unfinished is printed when its client leaves."""
+    """Lines that arrive in pieces, from many clients at once; an unfinished one is printed when its client leaves."""
     with serving("select_server_tls") as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(secure_client(server)) for _ in range(30)]
         names = [name_of(client) for client in clients]
@@ -319,13 +319,13 @@ def halves_of_lines():
         for client, name in zip(clients, names):
             client.unwrap()
             server.wait_for_text(f"{name} disconnected")
-            # In how many lines depends on how long each has waited for its end.
+            # The number of lines depends on how long each has waited for its end.
             said = [line.split(b": ", 1)[1] for line in server.lines if line.startswith(name.encode() + b": ")]
             require(b"".join(said) == b"a line of manyunfinished" and len(said) >= 2, f"{said}")
 
 
 def http_by_curl():
-    """Kept alive, and a body of the largest size."""
+    """Connections are kept alive, and a body has the largest size."""
     with serving("http_server_tls") as server, tempfile.TemporaryDirectory() as folder:
         url = f"https://localhost:{server.address[1]}/"
         curl = ["curl", "--silent", "--show-error", "--noproxy", "*", "--cacert", server.ca, "--connect-to",
@@ -343,7 +343,7 @@ def http_by_curl():
 
 
 def http_by_python():
-    """Two hundred requests on one connection, and as many at once, pipelined."""
+    """Two hundred requests on one connection, and then as many at once, pipelined."""
     with serving("http_server_tls") as server:
         client = http.client.HTTPSConnection(*server.address, timeout=WAIT_S, context=server.trusting)
         with contextlib.closing(client):
@@ -375,13 +375,13 @@ def of_file(files):
 
 
 def reload(server, count=1):
-    done = b"the certificate was loaded anew"
+    done = b"the certificate was reloaded"
     server.process.send_signal(signal.SIGHUP)
     server.wait(lambda: server.lines.count(done) == count, done)
 
 
 def renewed(folder):
-    """A client that comes later sees the new one; one that is there keeps its own; and a bad one changes nothing."""
+    """A later client sees the new certificate, an existing one keeps its own, and a bad certificate changes nothing."""
     old, new = make_ec_certificate(folder), make_certificate(folder, ["rsa:2048"])
     used = {name: os.path.join(folder, f"used-{name}.pem") for name in old}
 
@@ -402,7 +402,7 @@ def renewed(folder):
         require(shown(third) == of_file(new), "not the new one")
         shutil.copy(old["cert"], used["cert"])
         server.process.send_signal(signal.SIGHUP)
-        server.wait(lambda: any(b"the certificate stays as it is: " in line and b"does not belong" in line
+        server.wait(lambda: any(b"cannot reload the certificate: " in line and b"does not belong" in line
                                 for line in server.errors), "told of a certificate without its key")
         fourth = stack.enter_context(secure_client(server))
         require(shown(fourth) == of_file(new), "no good one any more")
@@ -415,7 +415,7 @@ def renewed(folder):
 
 
 def renewed_in_the_middle(folder):
-    """A mail session that began before has the new one at its STARTTLS; and a certificate of its own is made anew, too."""
+    """A mail session that began before gets the new certificate at STARTTLS; and a self-made certificate is renewed too."""
     with mail() as (server, _), Peer(server) as peer:
         with open(server.ca, encoding="ascii") as file:
             before = file.read()

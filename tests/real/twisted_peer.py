@@ -17,12 +17,12 @@ threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, da
 
 
 def in_reactor(function, *arguments):
-    """Calls a function on the reactor's thread, and waits for its result, a deferred one too."""
+    """Calls a function on the reactor's thread, and waits for its result, even if it is a Deferred."""
     return threads.blockingCallFromThread(reactor, function, *arguments)
 
 
 class Sends(protocol.Protocol):
-    """Sends all, ends its half, and keeps what comes until the end."""
+    """Sends everything, ends its half, and keeps what it receives until the end."""
 
     def __init__(self, data):
         self.data, self.back, self.done = data, bytearray(), defer.Deferred()
@@ -51,7 +51,7 @@ def stream(server, data):
 
 
 class Asks(protocol.DatagramProtocol):
-    """Sends each datagram after the answer to the last."""
+    """Sends each datagram after the answer to the previous one."""
 
     def __init__(self, server, datagrams):
         self.server, self.left, self.back, self.done = server, list(datagrams), [], defer.Deferred()
@@ -82,9 +82,9 @@ def ask_datagrams(server, datagrams):
 
 @implementer(interfaces.IHalfCloseableProtocol)
 class Serves(protocol.Protocol):
-    """An echo, or one that greets and hears.
+    """An echo, or a server that greets and reads.
 
-    Without the interface Twisted takes the end of what comes for the end of both, and drops what it has yet to send.
+    Without this interface Twisted takes the end of its input for the end of the connection, and drops unsent output.
     """
 
     def __init__(self, greeting, heard):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The select server and the echo server as Windows programs under Wine, and clients of Linux: `under_wine.py FOLDER`.
+"""Tests the select server and the echo server as Windows programs under Wine, with Linux clients: `under_wine.py FOLDER`.
 
 The folder has `select_server.exe` and `echo_server.exe`, as .ci/platforms builds them; Wine's own settings are in the
-environment. Wine's sockets are Linux's below: what a client sees is not what a real Windows would do to it in every case.
+environment. Wine's sockets are Linux sockets underneath, so a client may see something else from a real Windows.
 """
 
 import pathlib
@@ -51,8 +51,8 @@ def sends_everything_back():
     with program("echo_server") as server:
         clients = [connect(server.address) for _ in range(CLIENTS)]
         for number, client in enumerate(clients):
-            require(echoes(client, b"number %d" % number), "another echo")
-        # One reads nothing meanwhile, and what the others ask for comes.
+            require(echoes(client, b"number %d" % number), "wrong echo")
+        # One reads nothing meanwhile, and the others are still served.
         idle, busy = clients[:2]
         idle.setblocking(False)
         sent = 0

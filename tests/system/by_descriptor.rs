@@ -1,4 +1,4 @@
-//! What other crates do with a socket that they are lent.
+//! Other crates use a socket that the loop lends them.
 
 use std::cell::RefCell;
 use std::net::UdpSocket;
@@ -8,7 +8,7 @@ use switchboard::{Address, DatagramProtocol, DatagramTransport};
 
 use crate::support::{PATIENCE, any_port, event_loop, turn_until};
 
-/// Notes what comes.
+/// Records what it receives.
 struct Noting(Rc<RefCell<Vec<String>>>);
 
 impl DatagramProtocol for Noting {
@@ -58,7 +58,7 @@ mod credentials {
 
     use super::*;
 
-    /// Tells who its peer is.
+    /// Records its peer's address.
     struct Who(Rc<RefCell<Option<(u32, i32)>>>);
 
     impl Protocol for Who {

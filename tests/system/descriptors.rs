@@ -1,4 +1,4 @@
-//! Peers that send descriptors, which nobody asked for.
+//! Peers that send descriptors, which the loop must not keep.
 
 use std::cell::Cell;
 use std::io::{IoSlice, Read};
@@ -13,7 +13,7 @@ use switchboard::{Address, DatagramProtocol, DatagramTransport, UnixAddress};
 
 use crate::support::{Echo, PATIENCE, event_loop, join, serve_while, turn_until};
 
-/// A folder of a test's own, removed at its end.
+/// A separate folder for the test, removed at its end.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
@@ -45,7 +45,7 @@ fn n1_descriptors_that_a_peer_sends_unasked_do_not_stay_with_us() {
     let path = folder.0.join("echo.sock");
     let mut event_loop = event_loop();
     event_loop.context().listen(UnixAddress::Path(path.clone()), |_, _| Some(Echo)).unwrap();
-    // Had we kept a copy of the writing end, the reading one would not come to its end.
+    // If the loop had kept a copy of the writing end, the reading end would not see its end.
     let (mut reads, writes) = UnixStream::pair().unwrap();
     let ends = serve_while(&mut event_loop, move || {
         let mut stream = UnixStream::connect(&path).unwrap();
@@ -54,7 +54,7 @@ fn n1_descriptors_that_a_peer_sends_unasked_do_not_stay_with_us() {
             send(&stream, &[n], &writes);
         }
         drop(writes);
-        // All that was sent along with them has come through.
+        // All data sent along with them has arrived.
         let mut back = [0; 100];
         stream.read_exact(&mut back).unwrap();
         assert!(back.iter().copied().eq(0..100));
@@ -64,7 +64,7 @@ fn n1_descriptors_that_a_peer_sends_unasked_do_not_stay_with_us() {
     assert_eq!(join(ends), 0);
 }
 
-/// Counts the datagrams that are as they were sent.
+/// Counts the datagrams that arrive unchanged.
 struct Counting(Rc<Cell<usize>>);
 
 impl DatagramProtocol for Counting {
@@ -84,7 +84,7 @@ fn n1_descriptors_that_come_with_a_datagram_unasked_do_not_stay_with_us() {
     event_loop.context().bind_datagram(address, Counting(received.clone())).unwrap();
     let sender = UnixDatagram::unbound().unwrap();
     sender.connect(&path).unwrap();
-    // Had we kept a copy of the writing end, the reading one would not be at its end.
+    // If the loop had kept a copy of the writing end, the reading end would not see its end.
     let (mut reads, writes) = UnixStream::pair().unwrap();
     reads.set_nonblocking(true).unwrap();
     for _ in 0..5 {

@@ -1,7 +1,7 @@
-//! The loop's sockets in the hands of other crates, and peers that only these can play.
+//! The loop's sockets used by other crates, and peers that need those crates.
 //!
-//! A package of its own, so that no example is built with those crates; `cargo test` from the root runs it with the crate's
-//! own tests, whose helpers it has.
+//! A separate package, so that no example is built with those crates; `cargo test` from the root runs it with the crate's
+//! own tests, whose helpers it shares.
 
 #![cfg(all(test, unix))]
 #![forbid(unsafe_code)]
@@ -12,7 +12,7 @@ mod descriptors;
 #[allow(dead_code)]
 mod process;
 #[path = "../it/support.rs"]
-#[allow(dead_code)] // Few of them are needed here.
+#[allow(dead_code)] // Only a few of them are used here.
 mod support;
 #[cfg(target_os = "linux")]
 mod urgent;

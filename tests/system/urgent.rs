@@ -1,4 +1,4 @@
-//! Urgent data while signals come (rule R6).
+//! Urgent data while signals arrive (rule R6).
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -14,8 +14,8 @@ use crate::support::{Echo, PATIENCE, connect, event_loop, listen};
 
 const CHILD: &str = "SWITCHBOARD_TEST_URGENT_CHILD";
 
-/// Linux tells a read at the urgent mark that it would block while a signal is pending for the thread, though data is there,
-/// and raises no edge for that data later. Stopping and continuing a process needs no handler of its own.
+/// On Linux, a read at the urgent mark would block while a signal is pending for the thread, even though data is there,
+/// and no edge is raised for that data later. Stopping and continuing a process needs no signal handler.
 #[test]
 fn r6_a_would_block_at_the_urgent_mark_while_signals_come_is_not_believed() {
     let mut command = Process::command("urgent::the_child_of_r6");
@@ -33,7 +33,7 @@ fn r6_a_would_block_at_the_urgent_mark_while_signals_come_is_not_believed() {
                     kill_process(pid, Signal::STOP).unwrap();
                     kill_process(pid, Signal::CONT).unwrap();
                 }
-                // Without a pause it could be kept from running at all.
+                // Without a pause the process might never run.
                 thread::sleep(Duration::from_micros(100));
             }
         });

@@ -1,4 +1,4 @@
-/* What the C peers share: bound sockets, growing buffers, and the members of the fan-out. Nothing of the libraries. */
+/* Shared by the C peers: bound sockets, growing buffers, and the members of the fan-out. Nothing that needs the libraries. */
 
 #ifndef COMMON_H
 #define COMMON_H
@@ -21,7 +21,7 @@
 
 enum { READ_BYTES = 64 * 1024, BACKLOG = 4096, LINE_BYTES_MAX = 64 * 1024 };
 
-/* A member of the fan-out that does not read is dropped when this much waits for it. */
+/* A member of the fan-out that does not read is dropped when it has this much unsent output. */
 static const size_t OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
 
 static void fail(const char *what) {
@@ -48,7 +48,7 @@ static int bound_unix(const char *path) {
         fail(path);
     }
     strcpy(name.sun_path, path);
-    /* What another server has left there. */
+    /* A stale path. */
     if (lstat(path, &found) == 0 && S_ISSOCK(found.st_mode)) unlink(path);
     if (bind(fd, (struct sockaddr *)&name, sizeof name) < 0) fail(path);
     return fd;
@@ -112,7 +112,7 @@ static void release(struct buffer *buffer) {
     *buffer = (struct buffer){0};
 }
 
-/* What is kept of a connection; first in the record that the library's peer has of it. */
+/* The state of a connection; the first field of each peer's own record. */
 struct client_base {
     struct buffer waiting; /* Output that the kernel has not taken. */
     struct buffer begun; /* Fan-out: a line whose end has not come. */
@@ -120,7 +120,7 @@ struct client_base {
     bool ended; /* Fan-out: nothing is read any more, and it leaves once what was gathered is sent. */
 };
 
-/* Fan-out: a member, and what it is to be sent next. Side by side, since each line goes through them all. */
+/* Fan-out: a member, and its pending output. An array, since each line goes through all of them. */
 struct member {
     struct buffer gathered;
     struct client_base *client;
@@ -140,14 +140,14 @@ static void join(struct client_base *client) {
     members[member_count++] = (struct member){.client = client};
 }
 
-/* The last one takes its place: so who goes through them and may part with some begins at the end. */
+/* The last one takes its place, so loops that may remove members start at the end. */
 static void part(struct client_base *client) {
     release(&members[client->index].gathered);
     members[client->index] = members[--member_count];
     members[client->index].client->index = client->index;
 }
 
-/* Whole lines to everybody; false where one is too long. */
+/* Sends complete lines to everybody; returns false if one is too long. */
 static bool gather(struct client_base *from, const char *bytes, size_t count) {
     const char *last = memrchr(bytes, '\n', count);
     size_t whole = last == NULL ? 0 : (size_t)(last - bytes) + 1;

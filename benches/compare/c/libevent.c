@@ -7,10 +7,10 @@
  * - One event a connection, registered once, persistent and level-triggered: no second read after a short one.
  * - One buffer of 64 KiB for every read; what is read is sent at once, from there. Only what the kernel does not take
  *   is copied. While it waits, the same event watches for room instead of input, so an echo holds one read's bytes.
- * - Fan-out: what came in one pass of the loop is appended to each receiver's buffer, as it would be where not
- *   everybody hears the same, and each buffer is sent in one piece when `event_base_loop` comes back from that pass. A
- *   member that lets 16 MiB wait is dropped.
- * - An end of stream is only seen while nothing waits, so an echo has sent all then, and closing is enough.
+* - Fan-out: the lines of one pass of the loop are appended to each receiver's buffer, as if not
+ *   everybody got the same lines, and each buffer is sent in one piece when `event_base_loop` comes back from that pass. A
+ *   member with 16 MiB of unsent output is dropped.
+ * - An end of stream is only seen while no output waits: the echo has sent everything by then, and closing is enough.
  * - No locks: there is one thread.
  */
 
@@ -47,7 +47,7 @@ static void watch(struct client *client, short what, event_callback_fn callback)
     if (event_add(&client->event, NULL) < 0) leave(client);
 }
 
-/* How much the kernel took, or -1: then the connection is gone. */
+/* Returns how much the kernel took, or -1 if the connection is gone. */
 static ssize_t send_some(struct client *client, const char *bytes, size_t count) {
     ssize_t sent = send(client->fd, bytes, count, MSG_NOSIGNAL);
     if (sent < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
@@ -55,7 +55,7 @@ static ssize_t send_some(struct client *client, const char *bytes, size_t count)
     return sent;
 }
 
-/* Sends all of it, now or when there is room; not to be called while something waits. */
+/* Sends all of it, now or when there is room; must not be called while output waits. */
 static void send_all(struct client *client, const char *bytes, size_t count) {
     ssize_t sent = send_some(client, bytes, count);
     if (sent < 0) return;
@@ -139,7 +139,7 @@ int main(int argc, char **argv) {
     int fd = bound(argv[2]);
     if (evconnlistener_new(base, accepted, NULL, LEV_OPT_CLOSE_ON_EXEC, BACKLOG, fd) == NULL) fail("listen");
     announce(argv[2], fd);
-    /* A pass is one poll and the callbacks of what it found. */
+    /* A pass is one poll and the callbacks for its events. */
     while (event_base_loop(base, EVLOOP_ONCE) == 0) {
         if (any_gathered) send_gathered();
     }

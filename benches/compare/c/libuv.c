@@ -3,12 +3,12 @@
  * How it is written:
  * - One buffer of 64 KiB is lent to every read; libuv itself does not read again after a short one.
  * - `uv_try_write` first: what the kernel takes at once needs no request and no copy. Only the rest goes by `uv_write`,
- *   from memory of the connection's own.
+ *   from the connection's own memory.
  * - While output waits, the connection is not read (`uv_read_stop`). So an echo holds one read's bytes at most.
- * - Fan-out: what came in one pass of the loop is appended to each receiver's buffer, as it would be where not
- *   everybody hears the same; a `uv_check` handle, which runs right after the polling, sends each buffer in one piece. A
- *   member that lets 16 MiB wait is dropped.
- * - An end of stream is only seen while nothing waits, so an echo has sent all then, and closing is enough.
+* - Fan-out: the lines of one pass of the loop are appended to each receiver's buffer, as if not
+ *   everybody got the same lines; a `uv_check` handle, which runs right after the polling, sends each buffer in one piece. A
+ *   member with 16 MiB of unsent output is dropped.
+ * - An end of stream is only seen while no output waits: the echo has sent everything by then, and closing is enough.
  */
 
 #include "common.h"
@@ -55,7 +55,7 @@ static void written(uv_write_t *request, int status) {
     }
 }
 
-/* Sends all of it, now or when there is room; not to be called while something waits. */
+/* Sends all of it, now or when there is room; must not be called while output waits. */
 static void send_all(struct client *client, char *bytes, size_t count) {
     uv_buf_t piece = uv_buf_init(bytes, (unsigned)count);
     int sent = uv_try_write(&client->stream, &piece, 1);

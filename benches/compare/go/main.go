@@ -6,13 +6,13 @@
 //     once a read has filled it: idle ones stay small, bulk goes in large pieces. Not io.Copy: between two TCP sockets it
 //     splices through a pipe, which is two more system calls for each small message.
 //   - Write blocks the goroutine until the kernel has taken all, and meanwhile it does not read: that is the flow control.
-//   - TCP_NODELAY is what Go sets by itself; keep-alive probes, three more calls for each connection, are turned off.
-//   - The runtime's poller has Unix streams registered for writing too, so each read of the peer wakes it for nothing.
+//   - Go sets TCP_NODELAY by default; keep-alive probes, three more calls for each connection, are turned off.
+//   - The runtime's poller registers Unix streams for writing too, so each read by the peer wakes it for nothing.
 //   - Fan-out: each member has a buffer and a goroutine that writes it. Lines are appended to each member's buffer, as they
-//     would be where not everybody hears the same; the writer is woken for the first of them, and lets everybody who can
-//     run do so before it takes what has gathered, so what came in one pass goes out in one write. A channel of lines for
+//     would be if not everybody got the same lines; the writer is woken by the first of them, and lets every runnable
+//     goroutine run before it takes what has gathered, so the lines of one pass go out in one write. A channel of lines for
 //     each member, with net.Buffers, would cost an operation of the channel and a piece of the write for each line. A
-//     member that lets 16 MiB wait is dropped.
+//     member with 16 MiB of unsent output is dropped.
 package main
 
 import (
@@ -44,12 +44,12 @@ func main() {
 	network := "tcp"
 	if strings.Contains(os.Args[2], "/") {
 		network = "unix"
-		// What another server has left there.
+		// A stale path.
 		if found, err := os.Lstat(os.Args[2]); err == nil && found.Mode()&os.ModeSocket != 0 {
 			os.Remove(os.Args[2])
 		}
 	}
-	// The backlog is what the system allows.
+	// The backlog is the system's maximum.
 	config := net.ListenConfig{KeepAlive: -1}
 	listener, err := config.Listen(context.Background(), network, os.Args[2])
 	if err != nil {
@@ -69,7 +69,7 @@ func main() {
 	}
 }
 
-// read hands on what comes until the stream ends or the receiver has enough.
+// read passes on input until the stream ends or the receiver has enough.
 func read(conn net.Conn, receive func([]byte) error) {
 	buffer := make([]byte, readBytesFirst)
 	for {
@@ -94,7 +94,7 @@ func echo(conn net.Conn) {
 	})
 }
 
-// A room is where everybody hears what anybody says.
+// A room sends every line to everybody.
 type room struct {
 	mutex   sync.Mutex
 	members []*member
@@ -138,7 +138,7 @@ func (r *room) join(m *member) {
 	r.members = append(r.members, m)
 }
 
-// part puts the last one in its place.
+// part moves the last member into its place.
 func (r *room) part(m *member) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -169,13 +169,13 @@ func (m *member) hear(begun, rest []byte) {
 	m.reserve(len(begun) + len(rest))
 	m.gathered = append(append(m.gathered, begun...), rest...)
 	if len(m.gathered) > outputBytesMax {
-		// Ends its reader and its writer too.
+		// This ends its reader and its writer too.
 		m.conn.Close()
 		m.gone = true
 	}
 }
 
-// reserve doubles what gathers: append itself grows what is large by a quarter only, and leaves more behind each time.
+// reserve doubles the buffer: append grows a large one by only a quarter, and leaves more garbage each time.
 func (m *member) reserve(count int) {
 	have, wanted := cap(m.gathered), len(m.gathered)+count
 	if wanted <= have {
@@ -187,7 +187,7 @@ func (m *member) reserve(count int) {
 	m.gathered = append(make([]byte, 0, wanted), m.gathered...)
 }
 
-// leave has what is left written, then the connection closed.
+// leave writes the remaining output, and then closes the connection.
 func (m *member) leave() {
 	m.mutex.Lock()
 	m.gone = true

@@ -5,13 +5,13 @@ How it is written:
   of 64 KiB to every read, and copies out of it, since a transport may keep what it is handed to write: reads for a plain
   Protocol are of 256 KiB, memory that is mapped and unmapped again for every message, which takes twice as long in all.
   On uvloop a plain one, which has no such cost.
-- The transport sends at once what the kernel takes, and keeps the rest; `pause_writing` stops the reading until that
+- The transport sends at once what the kernel takes, and keeps the rest; `pause_writing` stops reading until that
   has drained, so an echo keeps some 64 KiB and one read's bytes.
-- At the peer's end of stream the transport sends what is left and closes: what `eof_received` does if left alone.
-- Fan-out: what came in one pass of the loop is appended to each receiver's list, as it would be where not everybody
-  hears the same; a `call_soon` that the first line of the pass asks for joins each list and writes it in one piece. A
-  member that lets 16 MiB wait is dropped.
-- TCP_NODELAY is what both loops set by themselves.
+- At the peer's end of stream the transport sends what is left and closes, which is the default of `eof_received`.
+- Fan-out: the lines of one pass of the loop are appended to each receiver's list, as if not everybody
+  got the same lines; a `call_soon`, requested by the first line of the pass, joins each list and writes it in one piece. A
+  member with 16 MiB of unsent output is dropped.
+- Both loops set TCP_NODELAY by default.
 """
 
 import argparse
@@ -26,7 +26,7 @@ OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 
 
 class Lending(asyncio.BufferedProtocol):
-    """A Protocol by way of a buffer that all share."""
+    """Adapts a Protocol to a read buffer that all connections share."""
 
     lent = memoryview(bytearray(READ_BYTES))
 
@@ -54,7 +54,7 @@ class Echo(Client):
 
 
 class Room:
-    """Where everybody hears what anybody says."""
+    """A room in which everybody gets every line."""
 
     def __init__(self, loop):
         self.loop = loop
@@ -100,7 +100,7 @@ class Member(Client):
         if self.transport.get_write_buffer_size() > OUTPUT_BYTES_MAX:
             self.transport.abort()
 
-    def eof_received(self):  # Then the transport closes; it may be the same pass in which the last lines came.
+    def eof_received(self):  # Then the transport closes, perhaps in the same pass in which the last lines arrived.
         self.send()
 
     def connection_lost(self, error):
@@ -120,7 +120,7 @@ async def serve(mode, address, base):
         host, port = address.rsplit(":", 1)
         server = await loop.create_server(factory, host, int(port), backlog=BACKLOG)
         print("listening on %s:%d" % server.sockets[0].getsockname()[:2], flush=True)
-    gc.freeze()  # What has been loaded is no garbage, and is not to be looked through again and again.
+    gc.freeze()  # Loaded modules are not garbage, and need not be scanned again and again.
     await server.serve_forever()
 
 

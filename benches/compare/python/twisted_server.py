@@ -1,13 +1,13 @@
 """Echo and fan-out on Twisted, with its epoll reactor: `twisted_server.py echo|fanout HOST:PORT|PATH`.
 
 How it is written:
-- A Protocol. Twisted keeps what is written until the socket is writable, and then sends it in one piece; so a message
+- A Protocol. Twisted keeps written data until the socket is writable, and then sends it in one piece; so a message
   costs two changes of registration and a poll more than elsewhere, and fan-out gathers by itself.
 - The connection is registered as the producer of its own output: once 64 KiB wait, reading stops until they are gone.
 - IHalfCloseableProtocol, without which the peer's end of stream would drop what has not been sent.
-- Fan-out: what came in one pass of the reactor is appended to each receiver's list, as it would be where not everybody
-  hears the same; a `callLater(0, ...)` that the first line of the pass asks for joins each list and writes it in one
-  piece. A member that lets 16 MiB wait is dropped.
+- Fan-out: the lines of one pass of the reactor are appended to each receiver's list, as if not everybody
+  got the same lines; a `callLater(0, ...)`, requested by the first line of the pass, joins each list and writes it in one
+  piece. A member with 16 MiB of unsent output is dropped.
 """
 
 import os
@@ -58,7 +58,7 @@ class Echo(FlowControl):
 
 
 class Room:
-    """Where everybody hears what anybody says."""
+    """A room in which everybody gets every line."""
 
     def __init__(self):
         self.members = set()
@@ -82,7 +82,7 @@ class Member(FlowControl):
         self.room = room
         self.begun = b""
         self.gathered = []
-        self.behind_bytes = None  # How much was written since output waits; None while it does not.
+        self.behind_bytes = None  # Bytes written since output began to wait; None while none waits.
 
     def connectionMade(self):
         super().connectionMade()
@@ -107,7 +107,7 @@ class Member(FlowControl):
             if self.behind_bytes > OUTPUT_BYTES_MAX:
                 self.transport.abortConnection()
 
-    def pauseProducing(self):  # Comes again with each write.
+    def pauseProducing(self):  # It is called again after each write.
         super().pauseProducing()
         self.behind_bytes = self.behind_bytes or 0
 
@@ -132,7 +132,7 @@ def main():
     factory.noisy = False
     if "/" in address:
         if os.path.exists(address) and stat.S_ISSOCK(os.lstat(address).st_mode):
-            os.unlink(address)  # What another server has left there.
+            os.unlink(address)  # A stale path.
         reactor.listenUNIX(address, factory, backlog=BACKLOG)
         print(f"listening on {address}", flush=True)
     else:

@@ -1,7 +1,7 @@
 //! Fetches a URL, like the tutorial's `urlopen` and `urlretrieve`, on the loop.
 //!
-//! Run `cargo run --package fetch -- http://127.0.0.1:8000/ page.html` beside `python3 -m http.server 8000`. Without a
-//! file the page goes to stdout; a file appears under its name only when it is complete, and an incomplete one is
+//! Run `cargo run --package fetch -- http://127.0.0.1:8000/ page.html` while `python3 -m http.server 8000` runs. Without
+//! a file the page goes to stdout; a file appears under its name only when it is complete, and an incomplete one is
 //! removed, so there is nothing to clean up (except after SIGKILL). On a terminal a progress bar is shown.
 //!
 //! `--links` prints the links of the page instead, as absolute URLs, one a line; `--find=TEXT` prints those whose text
@@ -105,7 +105,7 @@ impl Fetch {
     }
 
     fn read_file(self: &Rc<Self>, context: &mut Context<'_>, url: &Url) -> Result<(), String> {
-        let path = url.to_file_path().map_err(|()| "the URL names no file of this machine".to_owned())?;
+        let path = url.to_file_path().map_err(|()| "the URL names no local file".to_owned())?;
         let fetch = self.clone();
         self.output.submit(context, Work::Copy(path, self.bytes_max), move |context, result| match result {
             Ok(_) => fetch.whole(context),
@@ -133,7 +133,7 @@ impl Fetch {
             links.iter().filter(|link| link.says(text)).map(|link| format!("{}\n", escape(link.url.as_bytes())));
         let lines: String = lines.collect();
         match lines.is_empty() && !text.is_empty() {
-            true => Err(format!("no link says {text:?}")),
+            true => Err(format!("no link has the text {text:?}")),
             false => Ok(lines),
         }
     }
@@ -204,14 +204,14 @@ impl Answer {
                     self.end(transport);
                 }
             }
-            status => return Err(format!("the server says {status} {}", escape(head.reason.as_bytes()))),
+            status => return Err(format!("the server answered {status} {}", escape(head.reason.as_bytes()))),
         }
         Ok(head.bytes)
     }
 
     fn redirect(&mut self, transport: &mut Transport<'_>, head: &Head) -> Result<(), String> {
         let fetch = self.fetch.clone();
-        let location = head.location.as_deref().ok_or("a redirect to nowhere")?;
+        let location = head.location.as_deref().ok_or("a redirect without a location")?;
         let shown = escape(location.as_bytes());
         let url = fetch.url.borrow().join(location).map_err(|error| format!("a redirect to {shown}: {error}"))?;
         may_follow(&fetch.url.borrow(), &url).map_err(|why| format!("a redirect to {shown} is not followed: {why}"))?;

@@ -57,7 +57,7 @@ impl Options {
         let mut names = names.into_iter();
         let (Some(url), file, None) = (names.next(), names.next(), names.next()) else { return Err(USAGE.to_owned()) };
         let url = url.to_string_lossy();
-        let url = Url::parse(&url).map_err(|error| format!("{url:?} is no URL: {error}"))?;
+        let url = Url::parse(&url).map_err(|error| format!("{url:?} is not a URL: {error}"))?;
         if retrieve && (file.is_some() || links.is_some()) {
             return Err(format!("--retrieve takes no FILE, and prints no links; {USAGE}"));
         }

@@ -189,7 +189,7 @@ impl SavedFile {
         // If the path is a link, its target is replaced, not the link.
         let path = follow_links(path)?;
         if path.exists() && !path.is_file() {
-            return Err(format!("{path:?} is there, and is no file to be replaced"));
+            return Err(format!("{path:?} exists and is not a regular file"));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
@@ -226,5 +226,5 @@ fn follow_links(path: &Path) -> Result<PathBuf, String> {
         let Ok(target) = fs::read_link(&followed) else { return Ok(followed) };
         followed = followed.parent().unwrap_or(Path::new("")).join(target);
     }
-    Err(format!("{path:?} leads from link to link, and nowhere"))
+    Err(format!("{path:?} has too many levels of symbolic links"))
 }

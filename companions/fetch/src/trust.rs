@@ -52,7 +52,7 @@ impl Trust {
             return Ok(roots);
         }
         let why: Vec<String> = found.errors.iter().map(|error| format!("; {error}")).collect();
-        Err(format!("the system has no certificates to trust, --ca=FILE says others{}", why.concat()))
+        Err(format!("the system has no trusted certificates; --ca=FILE names others{}", why.concat()))
     }
 }
 

@@ -77,7 +77,7 @@ fn send_input(handle: &Handle, id: ConnectionId) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = io::stdin().read(&mut buffer) {
         if handle.write(id, &buffer[..count]).is_err() {
-            return complain("what is typed cannot be sent any more");
+            return complain("input can no longer be sent");
         }
     }
     let _ = handle.post(move |context: &mut Context<'_>| {
@@ -118,7 +118,7 @@ fn dial(context: &mut Context<'_>, to: &str, arguments: &mut Vec<String>) -> Res
     let mut take = |flag| certificate::take(arguments, flag).map_err(|error| format!("{error:?}"));
     let (ca, name) = (take("--ca")?, take("--name")?);
     let (host, port) = to.rsplit_once(':').ok_or_else(|| format!("{to:?} has no port"))?;
-    let roots = switchboard_tls::roots(ca.ok_or("--ca FILE must say whom to trust")?)?;
+    let roots = switchboard_tls::roots(ca.ok_or("--ca FILE is required")?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());

@@ -49,7 +49,7 @@ impl fmt::Display for PemError {
             PemError::Mismatch { chain, key } => {
                 write!(f, "the certificate in {chain:?} does not belong to the private key in {key:?}")
             }
-            PemError::BadProvider(error) => write!(f, "no TLS with this provider: {error}"),
+            PemError::BadProvider(error) => write!(f, "this provider does not support TLS: {error}"),
         }
     }
 }

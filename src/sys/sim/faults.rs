@@ -55,12 +55,12 @@ macro_rules! faults {
                 let mut without = self.clone();
                 match name {
                     $(stringify!($name) => without.$name = Faults::none().$name,)*
-                    _ => panic!("there is no fault {name:?}"),
+                    _ => panic!("no such fault: {name:?}"),
                 }
                 without
             }
 
-            /// Returns only the faults of these names, with their values here. An empty name stands for none.
+            /// Returns only the faults of these names, with their values here. An empty name means none.
             ///
             /// # Panics
             ///
@@ -72,7 +72,7 @@ macro_rules! faults {
                     match *name {
                         $(stringify!($name) => only.$name = self.$name.clone(),)*
                         "" => {}
-                        _ => panic!("there is no fault {name:?}"),
+                        _ => panic!("no such fault: {name:?}"),
                     }
                 }
                 only

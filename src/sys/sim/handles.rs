@@ -165,7 +165,7 @@ impl memory::Poller for Poller {
                 (Some(next), None) => world.advance_to(next),
                 (None, Some(end)) => world.advance_to(end),
                 (None, None) => {
-                    let what = "a loop waits without end, and nothing is under way in its network";
+                    let what = "a loop would wait forever: nothing is in transit in its network";
                     return Err(io::Error::new(io::ErrorKind::Deadlock, what));
                 }
             }

@@ -230,7 +230,7 @@ impl World {
         sending.waited += wait;
         if sending.waited > GIVE_UP {
             let sender = sending.packet.waits_for_it(sending.sender);
-            self.note(format_args!("s{sender} gives its peer up"));
+            self.note(format_args!("s{sender} gives up on its peer"));
             self.links.lines.remove(&sender);
             return self.fail(sender, Errno::TimedOut);
         }
@@ -302,7 +302,7 @@ impl World {
         self.links.way_mut(from, to).cut = true;
     }
 
-    /// Sends again what was held, in its order, some time later: senders wait longer and longer.
+    /// Sends the held packets again some time later, in their order: senders back off.
     pub(super) fn heal(&mut self, one: HostIndex, other: HostIndex) {
         self.note(format_args!("the link of hosts {one} and {other} is healed"));
         let link = self.links.pair(one, other);
@@ -347,7 +347,7 @@ impl World {
     }
 
     pub(super) fn set_bandwidth(&mut self, from: HostIndex, to: HostIndex, bytes_per_second: Option<u64>) {
-        self.note(format_args!("the link from host {from} to {to} takes {bytes_per_second:?} bytes a second"));
+        self.note(format_args!("the link from host {from} to {to} carries {bytes_per_second:?} bytes a second"));
         self.links.way_mut(from, to).bytes_per_second = bytes_per_second;
     }
 }

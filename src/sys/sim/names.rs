@@ -73,8 +73,8 @@ impl World {
         let Some(Lookup { host, name, port, answer }) = self.names.under_way.remove(&id) else { return };
         let found = self.names.known.get_mut(&name).map_or_else(|| Err(unknown()), |name| name.look_up(port));
         match &found {
-            Ok(addresses) => self.note(format_args!("host {host} is told that {name} is {addresses:?}")),
-            Err(error) => self.note(format_args!("host {host} is told nothing of {name}: {error}")),
+            Ok(addresses) => self.note(format_args!("host {host} resolves {name} to {addresses:?}")),
+            Err(error) => self.note(format_args!("host {host} cannot resolve {name}: {error}")),
         }
         self.progress += 1;
         // This only wakes the loop, which takes the addresses in a later turn.
@@ -92,21 +92,21 @@ impl Network {
     pub(crate) fn set_name(&self, name: &str, addresses: Option<Vec<IpAddr>>) {
         let world = &mut *lock(&self.0);
         match &addresses {
-            Some(addresses) => world.note(format_args!("the name {name} is {addresses:?} from now on")),
-            None => world.note(format_args!("the name {name} is gone")),
+            Some(addresses) => world.note(format_args!("the name {name} now resolves to {addresses:?}")),
+            None => world.note(format_args!("the name {name} is removed")),
         }
         world.names.known.entry(name.to_ascii_lowercase()).or_default().addresses = addresses;
     }
 
     pub(crate) fn set_name_latency(&self, low: Duration, high: Duration) {
         let world = &mut *lock(&self.0);
-        world.note(format_args!("names take {low:?} to {high:?}"));
+        world.note(format_args!("look-ups take {low:?} to {high:?}"));
         world.names.latency = (low, high.max(low));
     }
 
     pub(crate) fn fail_name(&self, name: &str, kind: io::ErrorKind, times: u32) {
         let world = &mut *lock(&self.0);
-        world.note(format_args!("the name {name} fails {times} times: {kind:?}"));
+        world.note(format_args!("look-ups of {name} fail {times} times: {kind:?}"));
         world.names.known.entry(name.to_ascii_lowercase()).or_default().fails = Some((kind, times));
     }
 }

@@ -221,7 +221,7 @@ impl World {
             Alarm::Lookup(id) => self.answer_lookup(id),
             Alarm::GiveUp(id) => {
                 if self.drop_held(id) {
-                    self.note(format_args!("s{id} gives its peer up"));
+                    self.note(format_args!("s{id} gives up on its peer"));
                     match self.is_tcp(id, |tcp| matches!(tcp.phase, Phase::Embryo(_))) {
                         true => self.deliver_reset(id),
                         false => self.fail(id, Errno::TimedOut),

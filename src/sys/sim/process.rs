@@ -125,7 +125,7 @@ impl World {
             return Duration::ZERO;
         }
         let time = Duration::from_micros(self.random.between(low.as_micros() as u64, high.as_micros() as u64));
-        self.note(format_args!("host {host} has work done for {time:?}"));
+        self.note(format_args!("host {host} works for {time:?}"));
         time
     }
 
@@ -276,7 +276,7 @@ impl World {
         let Some(index) = failing.iter().position(|of| of.call == call && of.left == 0) else { return Ok(()) };
         let error = failing.remove(index).error;
         self.progress += 1;
-        self.note(format_args!("{what} fails, as it was told to: {call:?}: {:?}", error.kind()));
+        self.note(format_args!("{what} fails as requested: {call:?}: {:?}", error.kind()));
         Err(error)
     }
 
@@ -328,7 +328,7 @@ impl Network {
 
     pub(crate) fn fail_call(&self, host: HostIndex, call: Call, kth: u64, error: io::Error) {
         let world = &mut *lock(&self.0);
-        world.note(format_args!("call {kth} of host {host} from here on fails: {call:?}: {:?}", error.kind()));
+        world.note(format_args!("call {kth} of host {host} from now on will fail: {call:?}: {:?}", error.kind()));
         world.hosts[host].process.failing.push(Failing { call, left: kth, error });
     }
 

@@ -111,7 +111,7 @@ thread_local! {
 ///
 /// Panics if a rule calls into the network whose packet it is asked about: the network is in the middle of a call.
 pub(super) fn refuse_in_a_rule() {
-    assert!(!JUDGES.with(|judges| judges.load(Ordering::Relaxed)), "a rule for packets has called into its network");
+    assert!(!JUDGES.with(|judges| judges.load(Ordering::Relaxed)), "a packet rule called into its network");
 }
 
 /// Marks this thread as asking a rule, until it is dropped.
@@ -132,7 +132,7 @@ impl Drop for Judging {
 
 impl World {
     pub(super) fn add_rule(&mut self, name: &str, judge: Judge) -> u64 {
-        self.note(format_args!("from here on there is the rule {name:?}"));
+        self.note(format_args!("the rule {name:?} is added"));
         self.rules.last += 1;
         let number = self.rules.last;
         self.rules.rules.push(Rule { number, name: name.to_owned(), judge, hits: 0 });
@@ -143,7 +143,7 @@ impl World {
     pub(super) fn remove_rule(&mut self, number: u64) -> Option<Judge> {
         let index = self.rules.rules.iter().position(|rule| rule.number == number)?;
         let Rule { name, judge, .. } = self.rules.rules.remove(index);
-        self.note(format_args!("the rule {name:?} is gone"));
+        self.note(format_args!("the rule {name:?} is removed"));
         Some(judge)
     }
 
@@ -171,7 +171,7 @@ impl World {
         }
         drop(judging);
         let Some((fate, name)) = judged else { return Fate::Pass };
-        self.note(format_args!("by the rule {name:?}: {fate:?} for {packet:?}"));
+        self.note(format_args!("rule {name:?}: {fate:?} for {packet:?}"));
         fate
     }
 

@@ -479,7 +479,7 @@ impl World {
 
     fn send_segment(&mut self, id: SocketId, peer: SocketId, count: usize) {
         if self.random.hits(self.faults.resets_permille) && !self.is_named(id) {
-            self.note(format_args!("something between s{id} and s{peer} resets both"));
+            self.note(format_args!("something between s{id} and s{peer} resets their connection"));
             self.send_in_order(id, Packet::Reset { to: peer, again: false });
             self.send_in_order(peer, Packet::Reset { to: id, again: false });
         }

@@ -33,7 +33,7 @@ impl Network {
     /// network.set_name("db.internal", [network.ip_v6(database), network.ip(database)]);
     /// network.context(client).connect(("db.internal", 5432), Client).unwrap();
     /// network.run_until_rest();
-    /// assert!(network.trace().contains("host 0 is told that db.internal is [[fd00::2]:5432, 10.0.0.2:5432]"));
+    /// assert!(network.trace().contains("host 0 resolves db.internal to [[fd00::2]:5432, 10.0.0.2:5432]"));
     /// ```
     pub fn set_name(&mut self, name: &str, addresses: impl IntoIterator<Item = IpAddr>) {
         self.sim.set_name(name, Some(addresses.into_iter().collect()));

@@ -117,7 +117,7 @@ impl Network {
     ///
     /// If the rate is not from 0.001 to 1,000.
     pub fn set_clock_rate(&mut self, host: HostId, rate: f64) {
-        assert!((0.001..=1000.0).contains(&rate), "{rate} is no rate for a clock");
+        assert!((0.001..=1000.0).contains(&rate), "{rate} is not a rate for a clock");
         self.sim.set_clock_rate(host.0, (rate * 1e6).round() as u64);
     }
 

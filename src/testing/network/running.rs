@@ -19,7 +19,7 @@ enum Step {
 /// [`Network::run_until`] gives up after this much virtual time.
 const RUN_UNTIL_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// How far the clock moves at most each time that a loop which has something to do lags behind.
+/// The most that the clock moves when a loop with pending events lags.
 const LAG_MAX: Duration = Duration::from_millis(50);
 
 /// # Time

@@ -252,7 +252,7 @@ fn u1_a_refusal_is_an_error_callback_and_the_socket_lives() {
     assert_eq!(log.take(), ["made"]);
     network.context(host).datagram(id).unwrap().send(b"is anybody there?");
     network.run_until_rest();
-    assert_eq!(log.take(), [format!("error: error of the socket: {}", os_error(errno::ECONNREFUSED))]);
+    assert_eq!(log.take(), [format!("error: socket error: {}", os_error(errno::ECONNREFUSED))]);
     // A send that reports a refusal does not send its datagram, so it is sent again.
     let mut transport = network.context(host);
     let mut transport = transport.datagram(id).unwrap();
@@ -262,7 +262,7 @@ fn u1_a_refusal_is_an_error_callback_and_the_socket_lives() {
     network.context(host).datagram(id).unwrap().send(b"two");
     network.run_until_rest();
     assert_eq!(peer.receive().unwrap().unwrap().0, b"two");
-    assert_eq!(log.take(), [format!("error: error of the socket: {}", os_error(errno::ECONNREFUSED))]);
+    assert_eq!(log.take(), [format!("error: socket error: {}", os_error(errno::ECONNREFUSED))]);
     assert!(network.turns_without_progress_most() < 3);
 }
 

@@ -27,7 +27,7 @@ fn failing() -> Faults {
 }
 
 fn errors(noted: &[String]) -> usize {
-    noted.iter().filter(|line| line.starts_with("error: error of the socket: ")).count()
+    noted.iter().filter(|line| line.starts_with("error: socket error: ")).count()
 }
 
 #[test]

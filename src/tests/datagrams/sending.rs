@@ -220,7 +220,7 @@ fn u1_a_send_error_does_not_stop_what_waits_behind_it() {
 
 #[test]
 fn u1_close_sends_what_waits_but_not_for_ever() {
-    let late = "lost: the peer did not take what was left in time";
+    let late = "lost: the peer did not take the remaining output in time";
     for (time, expected) in
         [(SECOND, vec!["lost: closed by us"]), (SECOND * 60, vec!["error: 3 datagrams dropped unsent", late])]
     {
@@ -253,7 +253,7 @@ fn u1_close_sends_what_waits_but_not_for_ever() {
 
 #[test]
 fn u1_an_end_tells_how_many_datagrams_were_not_sent() {
-    let late = "lost: the peer did not take what was left in time";
+    let late = "lost: the peer did not take the remaining output in time";
     for (end, expected) in [
         ("close", late),
         ("abort", "lost: aborted by us"),

@@ -94,7 +94,7 @@ fn y4_an_end_that_is_not_said_is_a_truncation_behind_all_data_and_without_eof() 
         wire.send(&mut peer, &[&record(b"half")[..], rest].concat());
         peer.end();
         wire.rest();
-        assert_eq!(wire.log.take(), ["data half", "lost: cut off before the end that it has to have"]);
+        assert_eq!(wire.log.take(), ["data half", "lost: the stream was truncated"]);
         assert!(peer.error().is_some(), "our own end is a reset");
         assert_eq!(wire.network.context(wire.host).counters().losses.truncated, 1);
     }

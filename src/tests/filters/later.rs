@@ -3,7 +3,7 @@
 use super::kinds::Masked;
 use super::*;
 
-/// What STARTTLS does: a command, a plain answer, and from there on everything is sealed.
+/// Imitates STARTTLS: after a command and its plain answer, everything is sealed.
 fn starts(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     if let Event::Data(b"START") = event {
         transport.write(b"go");
@@ -45,7 +45,7 @@ fn y6_input_that_is_left_when_a_filter_is_put_in_ends_the_connection() {
     });
     let mut peer = wire.peer();
     wire.send(&mut peer, b"STARTinjected");
-    let lost = "lost: protocol error: input arrived before the filter that should take it had begun";
+    let lost = "lost: protocol error: input arrived before the filter for it had started";
     assert_eq!(wire.log.take(), ["made", "data STARTinjected", lost]);
     assert!(peer.error().is_some());
     // The same if the bytes had been left in the buffer before.

@@ -530,7 +530,7 @@ fn y10_what_a_filter_panics_with_is_a_panic_of_its_thread_and_no_byte_passes_it_
     let (mut scene, log) = (Scene::new(), Log::default());
     scene.event_loop.context().attach(stream, protocol(&log, echo)).unwrap();
     scene.settle();
-    assert_eq!(log.take(), ["made", "lost: protocol error: a filter of this stream has panicked"]);
+    assert_eq!(log.take(), ["made", "lost: protocol error: a filter of this stream panicked"]);
     assert_eq!(peer.take_sent(), b"");
     // If the stream is not used any more, it is reset.
     let (mut stream, peer) = left_with(Panics, b"", b"x");

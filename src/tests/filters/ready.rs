@@ -37,7 +37,7 @@ fn y1_the_last_of_a_handshake_may_bring_data_and_the_end() {
 fn y1_of_a_handshake_that_fails_the_owner_of_the_listener_is_told_and_no_protocol() {
     let ways: [(Way, &str); 4] = [
         (|peer| _ = peer.send(b"GET / HTTP/1.0\r\n\r\n"), "protocol error: a broken record"),
-        (RawPeer::end, "cut off before the end that it has to have"),
+        (RawPeer::end, "the stream was truncated"),
         (|peer| _ = peer.send(b"A"), "protocol error: a broken record"),
         (|_| {}, "the handshake took too long"),
     ];
@@ -100,7 +100,7 @@ fn y1_a_client_is_told_when_its_filter_is_ready_and_what_it_wrote_before_goes_th
 fn y1_a_client_whose_handshake_fails_is_told_so_as_by_a_failed_connect() {
     let ways: [(Way, &str); 3] = [
         (|peer| _ = peer.send(b"220 hello\r\n"), "the handshake failed: protocol error: a broken record"),
-        (RawPeer::end, "the handshake failed: cut off before the end that it has to have"),
+        (RawPeer::end, "the handshake failed: the stream was truncated"),
         (|_| {}, "the handshake failed: the handshake took too long"),
     ];
     for (way, told) in ways {

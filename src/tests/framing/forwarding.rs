@@ -120,19 +120,19 @@ fn f3_a_frame_over_the_maximum_is_not_sent() {
     scene.tell(id, |transport| {
         let over = |result: Result<(), FramingError>| result.unwrap_err().to_string();
         let refused = [
-            (over(LengthPrefixed::u8().send(transport, &[0; 256])), "a frame has 256 bytes, and 255 are allowed"),
-            (over(LengthPrefixed::u32_be(3).send(transport, b"four")), "a frame has 4 bytes, and 3 are allowed"),
+            (over(LengthPrefixed::u8().send(transport, &[0; 256])), "a frame of 256 bytes exceeds the maximum of 255"),
+            (over(LengthPrefixed::u32_be(3).send(transport, b"four")), "a frame of 4 bytes exceeds the maximum of 3"),
             (
                 over(LengthPrefixed::u16_le(100_000).send(transport, &[0; 65_536])),
-                "a frame has 65536 bytes, and 65535 are allowed",
+                "a frame of 65536 bytes exceeds the maximum of 65535",
             ),
-            (over(Netstring::new(3).send(transport, b"four")), "a frame has 4 bytes, and 3 are allowed"),
+            (over(Netstring::new(3).send(transport, b"four")), "a frame of 4 bytes exceeds the maximum of 3"),
             (
                 over(Delimited::new(b"-").frame_bytes_max(3).send(transport, b"four")),
-                "a frame has 4 bytes, and 3 are allowed",
+                "a frame of 4 bytes exceeds the maximum of 3",
             ),
-            (over(FixedSize::new(3).send(transport, b"four")), "a frame has 4 bytes, and 3 are allowed"),
-            (over(FixedSize::new(5).send(transport, b"four")), "a frame has 4 bytes, and all have 5"),
+            (over(FixedSize::new(3).send(transport, b"four")), "a frame of 4 bytes exceeds the maximum of 3"),
+            (over(FixedSize::new(5).send(transport, b"four")), "a frame of 4 bytes, but all must have 5"),
         ];
         refused.iter().for_each(|(error, expected)| assert_eq!(error, expected));
     });

@@ -24,7 +24,7 @@ fn f2_a_line_of_the_maximum_is_received_and_one_byte_more_ends_the_connection() 
         assert_eq!(log.take(), ["16384 bytes"]);
     }
     scene.receive(&peer, "x".repeat(16_385) + "\n");
-    assert_eq!(log.take(), ["lost: too long a line"]);
+    assert_eq!(log.take(), ["lost: line too long"]);
     assert!(peer.is_closed());
 }
 
@@ -33,7 +33,7 @@ fn f2_what_follows_a_line_that_has_ended_the_connection_is_not_received() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let (_, peer) = scene.connect(LineReceiver::new(OnlyLines(log.clone())));
     scene.receive(&peer, "before\n".to_owned() + &"x".repeat(16_385) + "\nbehind\n");
-    assert_eq!(log.take(), ["6 bytes", "lost: too long a line"]);
+    assert_eq!(log.take(), ["6 bytes", "lost: line too long"]);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn f2_an_endless_line_costs_no_more_than_its_maximum() {
         peer.sends("x");
     }
     scene.receive(&peer, "x");
-    assert_eq!(log.take(), ["lost: too long a line"]);
+    assert_eq!(log.take(), ["lost: line too long"]);
     assert_eq!(peer.unread(), 100_001 - 16_386, "not read beyond a line and its ending");
 }
 
@@ -140,7 +140,7 @@ fn broken(framer: impl Framer + Clone + 'static, input: impl AsRef<[u8]>) -> Str
 
 #[test]
 fn f3_a_length_over_the_maximum_is_rejected_from_the_prefix_alone() {
-    let announced = |bytes: u64, max: usize| format!("a frame has {bytes} bytes, and {max} are allowed");
+    let announced = |bytes: u64, max: usize| format!("a frame of {bytes} bytes exceeds the maximum of {max}");
     assert_eq!(broken(LengthPrefixed::u16_be(999), 1000_u16.to_be_bytes()), announced(1000, 999));
     assert_eq!(broken(LengthPrefixed::u16_le(999), 1000_u16.to_le_bytes()), announced(1000, 999));
     assert_eq!(broken(LengthPrefixed::u32_be(999), [0xff; 4]), announced(u32::MAX.into(), 999));
@@ -170,7 +170,7 @@ fn f3_netstrings_have_no_leading_zeros_and_no_other_ways_to_write_a_length() {
         assert_eq!(broken(Netstring::default(), input), "invalid netstring length");
     }
     assert_eq!(broken(Netstring::default(), "1:ab"), "no comma after a netstring");
-    assert!(broken(Netstring::new(usize::MAX), "99999999999999999999999999").starts_with("a frame has"));
+    assert!(broken(Netstring::new(usize::MAX), "99999999999999999999999999").starts_with("a frame of"));
 }
 
 #[test]
@@ -225,13 +225,13 @@ fn f3_a_handler_says_before_each_frame_how_long_it_may_be() {
             |log| session(log, LengthPrefixed::u16_be(999)),
             |frame| [&(frame.len() as u16).to_be_bytes()[..], frame].concat(),
             |frame| (frame.len() as u16).to_be_bytes().to_vec(),
-            "a frame has 5 bytes, and 4 are allowed",
+            "a frame of 5 bytes exceeds the maximum of 4",
         ),
         (
             |log| session(log, Netstring::new(999)),
             |frame| [format!("{}:", frame.len()).as_bytes(), frame, b","].concat(),
             |frame| frame.len().to_string().into(),
-            "a frame has 5 bytes, and 4 are allowed",
+            "a frame of 5 bytes exceeds the maximum of 4",
         ),
         (
             |log| session(log, Delimited::new(b"-").frame_bytes_max(999)),
@@ -268,7 +268,7 @@ fn f3_a_handlers_maximum_is_asked_again_while_a_frame_is_incomplete() {
     assert_eq!(log.take(), ["2 bytes", "no delimiter within 4 bytes"]);
     let (_, peer) = scene.connect(session(&log, FixedSize::new(10)));
     scene.receive(&peer, b"x");
-    assert_eq!(log.take(), ["a frame has 10 bytes, and 4 are allowed"]);
+    assert_eq!(log.take(), ["a frame of 10 bytes exceeds the maximum of 4"]);
 }
 
 #[test]

@@ -53,10 +53,9 @@ impl Plan {
     fn advice(&self, seed: u64) -> String {
         match self.listed.contains(&seed) || self.traced {
             true => String::new(),
-            false => format!(
-                "\nto have it tried first from now on: echo '{seed} # what it has found' >> {}",
-                self.file.display()
-            ),
+            false => {
+                format!("\nto try it first from now on: echo '{seed} # what it has found' >> {}", self.file.display())
+            }
         }
     }
 }
@@ -136,13 +135,13 @@ pub(super) fn guarded(
 ) -> Result<Coverage, String> {
     catch_unwind(AssertUnwindSafe(|| run(seed, traced))).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
-        Err(format!("a panic: {}", text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("(not a message)")))
+        Err(format!("a panic: {}", text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("(no message)")))
     })
 }
 
 pub(super) fn number(name: &str) -> Option<u64> {
     let value = env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name} is to be a number, and is {value:?}")))
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {value:?}")))
 }
 
 #[test]
@@ -162,7 +161,7 @@ fn kit_the_seeds_that_are_kept_are_run_first_and_a_new_one_says_where_it_is_to_b
     assert!(kept.starts_with(&line(4711)) && !kept.contains("kept.txt"), "{kept}");
     let new = panic_of(&[17]);
     assert!(new.starts_with(&line(3)), "{new}");
-    assert!(new.ends_with("\nto have it tried first from now on: echo '3 # what it has found' >> kept.txt"), "{new}");
+    assert!(new.ends_with("\nto try it first from now on: echo '3 # what it has found' >> kept.txt"), "{new}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Runs the framing adapters on what stdin says, and prints what they call: for `tests/real/framing_against_twisted.py`.
+//! Runs the framing adapters on the cases on stdin, and prints their callbacks, for `tests/real/framing_against_twisted.py`.
 //!
 //! A case is a line: the framing, its maximum, and the pieces of the input in hexadecimal digits, separated by spaces.
 //! It is answered by a line of callbacks, as `frame:HEX`, `too-long`, `broken` and `rest:HEX`. Each case has a
-//! connection of its own over loopback; each piece is read before the next one is sent.
+//! separate connection over loopback; each piece is read before the next one is sent.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -17,7 +17,7 @@ use switchboard::framing::{
 };
 use switchboard::{CloseReason, EventLoop, Inner, Protocol, Transport};
 
-/// What one case has led to so far.
+/// The callbacks of a case so far.
 #[derive(Default)]
 struct Outcome {
     callbacks: Vec<String>,
@@ -66,7 +66,7 @@ impl FrameHandler for Noting {
     }
 }
 
-/// Counts what the adapter is given, so that the next piece is sent when this one was read.
+/// Counts what the adapter has read, so that the next piece is sent after this one was read.
 struct Counting {
     adapter: Box<dyn Protocol>,
     outcome: Noting,
@@ -75,11 +75,11 @@ struct Counting {
 
 impl Protocol for Counting {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        // Beside what is new stands what was left.
+        // What the adapter had left is given again with the new input.
         self.outcome.0.borrow_mut().received_bytes += data.len() - self.left_bytes;
         let consumed = self.adapter.data_received(transport, data);
         self.left_bytes = data.len() - consumed;
-        // Adapters hold calls back until a frame is whole; here every piece is to be seen.
+        // Adapters delay calls until a frame is complete; this has to see every piece.
         transport.set_input_low_bytes(0);
         consumed
     }

@@ -113,23 +113,23 @@ fn proxy_what_is_no_header_is_reset_however_it_is_cut() {
         (b"PROXY TCP5 1.2.3.4 5.6.7.8 1 2\r\n".to_vec(), "invalid PROXY line"),
         (b"PROXY UNKNOWNX\r\n".to_vec(), "invalid PROXY line"),
         (b"PROXY \r\n".to_vec(), "invalid PROXY line"),
-        (v2(0x11, 0x11, &[0; 12]), "a PROXY header of version 1"),
-        (v2(0x22, 0x11, &[0; 12]), "a PROXY header with the command 2"),
-        (v2(0x21, 0x41, &[0; 12]), "a PROXY header of the family 0x41"),
-        (v2(0x21, 0x13, &[0; 12]), "a PROXY header of the family 0x13"),
-        (v2(0x21, 0x11, &[0; 11]), "a PROXY header that is too short for its addresses"),
-        (v2(0x21, 0x21, &[0; 35]), "a PROXY header that is too short for its addresses"),
-        (v2(0x21, 0x31, &[0; 215]), "a PROXY header that is too short for its addresses"),
-        (v2(0x21, 0x11, &[0; 4081]), "a PROXY header of 4097 bytes is announced, and 4096 are allowed"),
-        (v2_tcp4(b"\x01\0"), "a PROXY header with an extension that goes beyond its end"),
-        (v2_tcp4(b"\x01\0\x02a"), "a PROXY header with an extension that goes beyond its end"),
-        (v2(0x21, 0x00, b"\x01\0"), "a PROXY header with an extension that goes beyond its end"),
-        (v2(0x21, 0x00, b"\x01\0\x02a"), "a PROXY header with an extension that goes beyond its end"),
-        (v2(0x21, 0x00, &checksum), "a PROXY header whose checksum is wrong"),
-        (v2_tcp4(&checksum), "a PROXY header whose checksum is wrong"),
+        (v2(0x11, 0x11, &[0; 12]), "unknown version 1 of a PROXY header"),
+        (v2(0x22, 0x11, &[0; 12]), "unknown command 2 in a PROXY header"),
+        (v2(0x21, 0x41, &[0; 12]), "unknown address family 0x41 in a PROXY header"),
+        (v2(0x21, 0x13, &[0; 12]), "unknown address family 0x13 in a PROXY header"),
+        (v2(0x21, 0x11, &[0; 11]), "the PROXY header is too short for its addresses"),
+        (v2(0x21, 0x21, &[0; 35]), "the PROXY header is too short for its addresses"),
+        (v2(0x21, 0x31, &[0; 215]), "the PROXY header is too short for its addresses"),
+        (v2(0x21, 0x11, &[0; 4081]), "a PROXY header of 4097 bytes exceeds the maximum of 4096"),
+        (v2_tcp4(b"\x01\0"), "an extension of the PROXY header extends past its end"),
+        (v2_tcp4(b"\x01\0\x02a"), "an extension of the PROXY header extends past its end"),
+        (v2(0x21, 0x00, b"\x01\0"), "an extension of the PROXY header extends past its end"),
+        (v2(0x21, 0x00, b"\x01\0\x02a"), "an extension of the PROXY header extends past its end"),
+        (v2(0x21, 0x00, &checksum), "the checksum of the PROXY header is wrong"),
+        (v2_tcp4(&checksum), "the checksum of the PROXY header is wrong"),
         // Where Unix sockets have no addresses, too.
-        (v2(0x21, 0x31, &[&[0; 216][..], &checksum].concat()), "a PROXY header whose checksum is wrong"),
-        (v2_tcp4(&[3, 0, 0]), "a PROXY header whose checksum is wrong"),
+        (v2(0x21, 0x31, &[&[0; 216][..], &checksum].concat()), "the checksum of the PROXY header is wrong"),
+        (v2_tcp4(&[3, 0, 0]), "the checksum of the PROXY header is wrong"),
     ] {
         let check = |pieces: &[&[u8]]| {
             let (told, lost) = outcome(pieces);
@@ -153,7 +153,7 @@ fn proxy_a_line_of_107_bytes_is_one_and_a_longer_one_is_found_out_by_those() {
         [&line, &b"\r\n"[..]].concat()
     };
     assert_eq!(outcome(&[&line(107)]).0[0], "V1 itself");
-    let too_long = Some("protocol error: a PROXY line that does not end within 107 bytes".to_owned());
+    let too_long = Some("protocol error: the PROXY line does not end within 107 bytes".to_owned());
     assert_eq!(outcome(&[&line(108)[..106]]), (vec![], None));
     assert_eq!(outcome(&[&line(108)[..107]]), (vec![], too_long.clone()));
     assert_eq!(outcome(&[&line(108)]), (vec![], too_long.clone()));
@@ -169,7 +169,7 @@ fn proxy_a_header_over_the_bound_is_found_out_by_its_first_16_bytes() {
         harness.feed(bytes);
         (log.take().len(), harness.lost().map(ToString::to_string))
     };
-    let too_long = "protocol error: a PROXY header of 116 bytes is announced, and 115 are allowed";
+    let too_long = "protocol error: a PROXY header of 116 bytes exceeds the maximum of 115";
     assert_eq!(fed(115, &header[..15]), (0, None));
     assert_eq!(fed(115, &header[..16]), (0, Some(too_long.to_owned())));
     assert_eq!(fed(115, &header), (0, Some(too_long.to_owned())));

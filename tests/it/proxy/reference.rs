@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub(super) enum Outcome {
-    /// So far it can be the beginning of a header.
+    /// This much can be the beginning of a header.
     Partial,
     Header {
         bytes: usize,

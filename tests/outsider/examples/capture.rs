@@ -28,7 +28,7 @@ impl Protocol for Echo {
 fn echo(network: &mut Network, to: SocketAddr, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
     let mut peer = network.peer(to);
     if network.exchange(&mut peer, bytes, |received| received.len() >= bytes.len()) != bytes {
-        return Err("another echo".into());
+        return Err("wrong echo".into());
     }
     peer.end();
     network.run_until_rest();
@@ -38,7 +38,7 @@ fn echo(network: &mut Network, to: SocketAddr, bytes: &[u8]) -> Result<(), Box<d
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let file = arguments.next().ok_or("a FILE is to be given")?;
+    let file = arguments.next().ok_or("a FILE is required")?;
     let length: usize = arguments.next().map_or(Ok(100_000), |bytes| bytes.parse())?;
     let faults = Faults::none().with_latency_min(Duration::from_millis(2)).with_latency_max(Duration::from_millis(5));
     let mut network = Network::new(1, faults);

@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(not(unix))]
 fn main() {
-    eprintln!("this example is about descriptors, which are of Unix");
+    eprintln!("this example needs file descriptors, which only Unix has");
 }
 
 #[cfg(all(test, unix))]

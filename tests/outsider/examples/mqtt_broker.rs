@@ -231,7 +231,7 @@ impl Broker {
         let (id, mut codes, mut filters) = (body.id()?, Vec::new(), Filters::new());
         while codes.is_empty() || !body.0.is_empty() {
             let (filter, qos) = (body.filter()?.to_owned(), Some(body.byte()?).filter(|qos| *qos <= 2));
-            let qos = qos.ok_or("SUBSCRIBE asks for a QoS that there is not")?.min(1);
+            let qos = qos.ok_or("SUBSCRIBE asks for an unknown QoS")?.min(1);
             let has_room = session.filters.len() < FILTERS_MAX || session.filters.contains_key(&filter);
             codes.push(if has_room { qos } else { 0x80 });
             filters.extend(has_room.then(|| (filter.clone(), qos)));
@@ -285,7 +285,7 @@ impl Client {
     fn connect(&mut self, transport: &mut Transport<'_>, head: u8, mut body: Body<'_>) -> Result<(), Broken> {
         match (head, body.text()?, body.byte()?) {
             (0x10, "MQTT", 4) => {}
-            (0x10, "MQTT" | "MQIsdp", _) => return refuse(transport, 1, "it is another version of MQTT"),
+            (0x10, "MQTT" | "MQIsdp", _) => return refuse(transport, 1, "unsupported version of MQTT"),
             _ => return Err("it does not begin with MQTT's CONNECT"),
         }
         let (flags, keep_alive_s, name) = (body.byte()?, body.number()?, body.text()?);
@@ -299,7 +299,7 @@ impl Client {
             return Err("CONNECT has flags that do not go together, or is too long");
         }
         let name: Rc<str> = match name {
-            "" if !is_clean => return refuse(transport, 2, "a session that is to be kept has no name"),
+            "" if !is_clean => return refuse(transport, 2, "a session to be kept has no name"),
             "" => format!("\0{}", transport.id()).into(), // No client can choose that.
             name => name.into(),
         };
@@ -341,7 +341,7 @@ impl Client {
                 self.will = None;
                 transport.close();
             }
-            _ => return Err("it is not for a broker, or of QoS 2, or has reserved flags"),
+            _ => return Err("the packet is not for a broker, has QoS 2 or reserved flags"),
         }
         if body.0.is_empty() { Ok(()) } else { Err("a packet is too long for its fields") }
     }

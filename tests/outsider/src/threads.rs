@@ -25,6 +25,6 @@ fn work_is_done_elsewhere_and_answered_here() {
     let cancelled = submit(None, || 43);
     assert!(cancelled.cancel(&mut event_loop.context()));
     event_loop.run_until_idle().unwrap();
-    assert_eq!(*results.borrow(), [Ok(42), Err("it panicked: not today".to_owned())]);
+    assert_eq!(*results.borrow(), [Ok(42), Err("the work panicked: not today".to_owned())]);
     assert!(pool.shutdown(Duration::from_secs(10)).is_clean());
 }

@@ -37,14 +37,14 @@ fn main() -> ExitCode {
         None => false,
         Some("--write") => true,
         Some(other) => {
-            eprintln!("{other}: not known; --write writes the lists");
+            eprintln!("unknown argument {other}; --write writes the lists");
             return ExitCode::from(2);
         }
     };
     let mut failed = 0;
     for (name, package, features) in LISTS {
         match compare(name, package, features, write) {
-            Ok(None) => println!("{name}: as it is"),
+            Ok(None) => println!("{name}: unchanged"),
             Ok(Some(difference)) if write => println!("{name}: written\n{difference}"),
             Ok(Some(difference)) => {
                 failed += 1;
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     }
     println!("{} passed, {failed} failed", LISTS.len() - failed);
     if failed > 0 {
-        println!("If that is meant: cargo run --package switchboard-public-api -- --write");
+        println!("If this is intended: cargo run --package switchboard-public-api -- --write");
     }
     ExitCode::from(u8::from(failed > 0))
 }

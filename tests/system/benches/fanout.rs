@@ -2,17 +2,17 @@
 //!
 //! Every member of a room sends a line of 64 bytes, and each line goes to every member: written to each by its id
 //! ([`Transport::write`]), the same with a payload that is shared ([`Transport::write_shared`]), and as one operation
-//! ([`Context::broadcast`]). Beside it a loop written by hand on mio for nothing but this: it appends each line to a
-//! buffer of each receiver's own, and sends each buffer once at the end of a pass. And one that gathers all lines once, in
-//! one buffer for all: nothing can do less for a receiver than its one send.
+//! ([`Context::broadcast`]). For comparison, a loop written by hand on mio for this purpose only appends each line to a
+//! buffer for each receiver, and sends each buffer once at the end of a pass. Another one gathers all lines once, in
+//! one buffer for all: no loop can do less for a receiver than one send.
 //!
-//! One thread has all members of all rooms, on one core; the servers have the other one, each in a thread of its own. All
-//! live all the time and are asked in short turns, in another order each time. What counts is how long a server's thread
-//! was on a core, as a ratio to the loop by hand within a round, and of that the median: a machine that is busy otherwise
-//! spoils some rounds, and not the median of many. Linux alone tells that time.
+//! One thread runs all members of all rooms, on one core; the servers share the other core, each in its own thread. All
+//! run throughout and are measured in short turns, in a different order each time. What counts is how long a server's thread
+//! was on a core, as a ratio to the hand-written loop within a round, and the median of that: other load on the machine
+//! spoils some rounds, but not the median of many. Only Linux reports that time.
 //!
-//! `-- 100` measures rooms of 100 members only. It needs some eight descriptors for each member; with too few it says so
-//! and fails. With `-- --short` it runs for a moment only, with 20 members, to see that it works.
+//! `-- 100` measures rooms of 100 members only. It needs some eight descriptors for each member, and fails with a message if
+//! it has fewer. With `-- --short` it runs for a moment only, with 20 members, to check that it works.
 
 #[path = "fanout/by_hand.rs"]
 mod by_hand;
@@ -35,10 +35,10 @@ use switchboard::{CloseReason, ConnectionId, EventLoop, Protocol, Transport};
 use self::by_hand::Gathers;
 use self::members::Members;
 
-/// Bytes of a line, its end included.
+/// Bytes of a line, including its end.
 const LINE_BYTES: usize = 64;
 
-/// How the lines get to the members.
+/// How the lines reach the members.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Write,
@@ -90,7 +90,7 @@ impl Protocol for Member {
     }
 }
 
-/// The lines that have come whole.
+/// The complete lines received.
 fn complete(data: &[u8]) -> &[u8] {
     &data[..data.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1)]
 }
@@ -107,15 +107,15 @@ fn serve(way: Way, started: &Sender<Started>) {
     event_loop.run().expect("the poller works");
 }
 
-/// A server that runs.
+/// A running server.
 struct Started {
     address: SocketAddr,
-    /// Where the system tells how long its thread was on a core.
+    /// Where the system reports how long its thread was on a core.
     schedstat: String,
 }
 
 impl Started {
-    /// Of the thread that calls this.
+    /// The one of the calling thread.
     fn now(address: SocketAddr) -> Started {
         let thread = std::fs::read_link("/proc/thread-self").expect("it is Linux");
         Started { address, schedstat: format!("/proc/{}/schedstat", thread.display()) }
@@ -139,17 +139,17 @@ fn start(name: &str, server: impl FnOnce(&Sender<Started>) + Send + 'static) -> 
     receiver.recv().expect("it starts")
 }
 
-/// Keeps the calling thread on one core, where there are two.
+/// Pins the calling thread to one core, if there are two.
 fn pin(core: usize) {
     if thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
         let mut set = CpuSet::new();
         set.set(core);
-        // Where the system refuses, the figures are worse, and no more.
+        // If the system refuses, the figures are only less precise.
         let _ = rustix::thread::sched_setaffinity(None, &set);
     }
 }
 
-/// What a server is made with.
+/// How a server is made.
 #[derive(Clone, Copy)]
 enum Made {
     ByHand(Gathers),
@@ -164,7 +164,7 @@ const SERVERS: [(&str, Made); 5] = [
     ("broadcast", Made::WithTheCrate(Way::Broadcast)),
 ];
 
-/// Measures rooms of so many members.
+/// Measures rooms of this many members.
 fn compare(members: usize, turns: usize, messages: usize) {
     let servers = SERVERS.map(|(name, made)| {
         start(name, move |started| match made {
@@ -185,7 +185,7 @@ fn compare(members: usize, turns: usize, messages: usize) {
         }
         times.push(of_turn);
     }
-    // The first is for warming up.
+    // The first round is for warming up.
     times.remove(0);
     let delivered = (rounds * members * members) as f64;
     println!("{members} members, each line to each of them, {turns} turns of {rounds} rounds:");
@@ -205,7 +205,7 @@ fn quartiles(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
     (values[values.len() / 4], values[values.len() / 2], values[values.len() * 3 / 4])
 }
 
-/// Raises the limit of descriptors where it is too low; `Err` has what it stays at.
+/// Raises the limit of descriptors if it is too low; `Err` contains the limit that remains.
 fn have_descriptors(needed: u64) -> Result<(), u64> {
     let mut limits = getrlimit(Resource::Nofile);
     let Some(allowed) = limits.current.filter(|&allowed| allowed < needed) else { return Ok(()) };
@@ -221,7 +221,7 @@ fn main() -> ExitCode {
         (false, Some(size)) => (vec![size], 15, 1_000_000),
         (false, None) => (vec![100, 1000], 15, 1_000_000),
     };
-    // Both ends of each connection, for each server, and some that others have.
+    // Both ends of each connection, for each server, and some for other uses.
     let needed = sizes.iter().sum::<usize>() * 2 * SERVERS.len() + 100;
     if let Err(allowed) = have_descriptors(needed as u64) {
         eprintln!("this needs {needed} descriptors, and may have {allowed}: see `ulimit -n`, or ask for fewer members");

@@ -1,9 +1,9 @@
-//! What sending many datagrams to one peer costs, one by one and as one piece that the kernel cuts (UDP segmentation
+//! The cost of sending many datagrams to one peer, one by one and as one piece that the kernel splits (UDP segmentation
 //! offload): `cargo bench --bench segmentation`, on Linux.
 //!
-//! The loop sends datagrams one by one. Who sends by the hundred, as QUIC and the streaming of media do, uses the crate
-//! `quinn-udp` on the loop's own socket, as here. What is printed is the CPU time of the thread in the sending call, a median
-//! of rounds that take turns; the receiver is a plain socket on loopback. With `-- --short` it runs for a moment only, to see
+//! The loop sends datagrams one by one. A program that sends hundreds, such as QUIC or streamed media, uses the crate
+//! `quinn-udp` on the loop's own socket, as here. It prints the thread's CPU time in the sending call, the median
+//! of alternating rounds; the receiver is a plain socket on loopback. With `-- --short` it runs for a moment only, to check
 //! that it works.
 
 #[cfg(target_os = "linux")]
@@ -27,7 +27,7 @@ mod linux {
     const DATAGRAM_BYTES: usize = 1200;
     const DATAGRAMS: usize = 32;
 
-    /// Sends, and is sent nothing.
+    /// Sends, and receives nothing.
     struct Sender;
 
     impl DatagramProtocol for Sender {
@@ -53,7 +53,7 @@ mod linux {
         state.try_send((&socket).into(), &piece).expect("the kernel takes it");
     }
 
-    /// How many datagrams have come.
+    /// The number of datagrams received.
     fn drain(receiver: &UdpSocket) -> usize {
         let mut buffer = [0; 2 * DATAGRAM_BYTES];
         std::iter::from_fn(|| receiver.recv(&mut buffer).ok()).inspect(|&size| assert_eq!(size, DATAGRAM_BYTES)).count()

@@ -72,10 +72,10 @@ fn reload_at_hangup(context: &mut Context<'_>, certificate: Certificate, config:
     let reload = move |_: &mut Context<'_>, _| match certificate.load() {
         Ok(loaded) => {
             config.set(Arc::new(loaded));
-            say("the certificate was loaded anew");
+            say("the certificate was reloaded");
         }
         // A server that has a valid one goes on with it.
-        Err(error) => complain(format_args!("the certificate stays as it is: {error}")),
+        Err(error) => complain(format_args!("cannot reload the certificate: {error}")),
     };
     add_signal_handler(context, [Signal::HUP], reload)?;
     Ok(())

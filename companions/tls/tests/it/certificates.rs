@@ -10,7 +10,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::kit::*;
 
-const CUT_OFF: &str = "cut off before the end that it has to have";
+const CUT_OFF: &str = "the stream was truncated";
 
 /// How a client and a server have reported that their handshake failed.
 fn told(mut world: World) -> (String, String) {

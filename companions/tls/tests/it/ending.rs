@@ -7,7 +7,7 @@ use switchboard::{Limits, Transport};
 use super::between::Between;
 use super::kit::*;
 
-const CUT_OFF: &str = "lost: cut off before the end that it has to have";
+const CUT_OFF: &str = "lost: the stream was truncated";
 
 #[test]
 fn a_half_that_ends_leaves_the_other_open() {

@@ -163,5 +163,5 @@ fn a_peer_that_never_reads_its_alert_is_gone_in_time() {
     world.network.run_for(2 * SECOND);
     assert_eq!(world.connections().0, 0);
     world.does_not_spin();
-    assert_eq!(world.events().0, ["made", "lost: the peer did not take what was left in time"]);
+    assert_eq!(world.events().0, ["made", "lost: the peer did not take the remaining output in time"]);
 }

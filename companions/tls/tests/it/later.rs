@@ -89,5 +89,5 @@ fn what_comes_behind_the_command_in_the_clear_ends_the_connection() {
     let mut harness = Harness::new(LinesServer { config: Arc::new(server(V13)) });
     harness.feed(b"STARTTLS\nevil\n");
     let lost = harness.lost().unwrap().to_string();
-    assert_eq!(lost, "protocol error: input arrived before the filter that should take it had begun");
+    assert_eq!(lost, "protocol error: input arrived before the filter for it had started");
 }

@@ -48,7 +48,7 @@ impl Service {
         Service { event_loop, serving, address, errors }
     }
 
-    /// Turns the loop until a client, in its own thread, is done, and everything that it has caused.
+    /// Runs a client in its own thread, and turns the loop until the client and all its connections are finished.
     fn serve<T: Send + 'static>(&mut self, client: impl FnOnce(SocketAddr) -> T + Send + 'static) -> T {
         let (began, address) = (Instant::now(), self.address);
         let client = thread::spawn(move || client(address));
@@ -185,7 +185,7 @@ fn a_handler_that_fails_or_panics_leaves_no_answer_that_looks_whole() {
                 client.flush().unwrap();
                 assert!(read_all(&mut client).is_err());
             });
-            let told = if panics { "its handler panicked: oh" } else { "it is to fail" };
+            let told = if panics { "the handler panicked: oh" } else { "it is to fail" };
             assert_eq!(*service.errors.borrow(), [told]);
         }
     }

@@ -1,8 +1,8 @@
-// The loop that is written by hand for this alone.
+// The loop written by hand for this purpose only.
 //
-// Edge-triggered, and no read after a short one, as in the crate. What a member is to get is gathered in a buffer of its
-// own, which keeps its memory, and goes out with one send at the end of a pass. Or it is gathered once for all, since all
-// get the same: that is the least that any loop can do for a member, one send.
+// Edge-triggered, and no read after a short one, as in the crate. The output of a member is gathered in its own buffer,
+// which keeps its memory, and is sent with one call at the end of a pass. Or it is gathered once for all, since all
+// receive the same: one send is the least that any loop can do for a member.
 
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
@@ -24,7 +24,7 @@ pub(crate) enum Gathers {
 
 struct Member {
     stream: TcpStream,
-    /// Input that is not a whole line yet.
+    /// Input that is not a complete line yet.
     rest: Vec<u8>,
     /// Output that is not sent yet.
     out: Vec<u8>,
@@ -81,7 +81,7 @@ fn receive(members: &mut [Member], from: usize, buffer: &mut [u8], pass: &mut Ve
     let member = &mut members[from];
     loop {
         let count = match member.stream.read(buffer) {
-            // The end: the process is over with the first of them.
+            // The end: the process exits with the first one.
             Ok(0) => return,
             Ok(count) => count,
             Err(_) => return,
@@ -101,7 +101,7 @@ fn receive(members: &mut [Member], from: usize, buffer: &mut [u8], pass: &mut Ve
 }
 
 impl Member {
-    /// Sends what is its own, and behind that what all get.
+    /// Sends its own output, and then what all receive.
     fn send(&mut self, pass: &[u8]) {
         if self.blocked || (!self.out.is_empty() && !pass.is_empty()) {
             self.out.extend_from_slice(pass);
@@ -118,7 +118,7 @@ impl Member {
                 self.blocked = true;
                 0
             }
-            // It is gone: so is all of this soon.
+            // It is gone, and the process will exit soon.
             Err(_) => length,
         };
         match is_own {

@@ -13,7 +13,7 @@ pub(crate) struct Members {
     events: Events,
     streams: Vec<TcpStream>,
     buffer: Vec<u8>,
-    /// What each has read of the present lines.
+    /// What each has read of the current lines.
     received: Vec<usize>,
 }
 
@@ -22,7 +22,7 @@ impl Members {
         let poll = Poll::new().expect("a descriptor is left");
         let mut streams = Vec::new();
         for n in 0..count {
-            // One after the other, so that none waits in a backlog that is full.
+            // One at a time, so that none waits in a full backlog.
             let stream = std::net::TcpStream::connect(server).expect("the server listens");
             stream.set_nonblocking(true).expect("it is a socket");
             stream.set_nodelay(true).expect("it is of TCP");
@@ -34,13 +34,13 @@ impl Members {
         Members { poll, events: Events::with_capacity(1024), received: vec![0; count], streams, buffer }
     }
 
-    /// Each member sends a line, and reads until it has those of all; so many times.
+    /// Each member sends a line, and reads until it has everyone's line; `rounds` times.
     pub(crate) fn talk(&mut self, rounds: usize) {
         for _ in 0..rounds {
             let mut line = [b'x'; LINE_BYTES];
             line[LINE_BYTES - 1] = b'\n';
             for (n, stream) in self.streams.iter_mut().enumerate() {
-                // Each says something else, or who finds repeated writes by their bytes would find too many.
+                // Each line is different, so that finding repeated writes by their bytes finds only real ones.
                 line[..8].copy_from_slice(format!("{n:08}").as_bytes());
                 assert_eq!(stream.write(&line).expect("there is room for a line"), LINE_BYTES);
             }
@@ -65,7 +65,7 @@ impl Members {
                     match self.streams[n].read(&mut self.buffer) {
                         Ok(0) => panic!("a member was cut off"),
                         Ok(count) => {
-                            // Where each line ends is known, so that one that is lost or cut shows.
+                            // The end of each line is known, so a lost or truncated line shows.
                             let first = LINE_BYTES - 1 - *received % LINE_BYTES;
                             let ends = self.buffer[..count].iter().skip(first).step_by(LINE_BYTES);
                             assert!(ends.into_iter().all(|&byte| byte == b'\n'), "a line was cut");
