@@ -99,7 +99,7 @@ BUGS = [
     ("guide", "src/guide/life_of_a_connection.svg", ">connect_failed<", ">failed<"),
     ("guide", "examples/README.md", "### `peek`", "### peek"),
     ("guide", "src/guide/rules.md", '<a id="l1"></a>**L1**', '<a id="l7"></a>**L7**'),
-    ("guide", ".ci/run", " embed_poll embed_thread", " embed_thread"),
+    ("guide", ".ci/run", " telnet_session embed_poll ", " telnet_session "),
     ("kit", RAISED, "of.signals.contains(&signal)", "true"),
     ("kit", RAISED, "if !reader.is_some_and(|reader| world.is_tcp(reader, |tcp| tcp.received.contains(&(signal as u8)))) {", "if true {"),
     ("kit", PIPE, "self.0.tell_again();", ""),
