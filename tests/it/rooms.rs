@@ -1,4 +1,4 @@
-//! The sizes that keep the code readable: of the types of the loop, of what is to be read to understand it.
+//! The sizes that keep the code readable: of the loop's types, and of what must be read to understand it.
 
 use super::tidy::{code, read, rust_files};
 

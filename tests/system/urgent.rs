@@ -14,8 +14,8 @@ use crate::support::{Echo, PATIENCE, connect, event_loop, listen};
 
 const CHILD: &str = "SWITCHBOARD_TEST_URGENT_CHILD";
 
-/// On Linux, a read at the urgent mark would block while a signal is pending for the thread, even though data is there,
-/// and no edge is raised for that data later. Stopping and continuing a process needs no signal handler.
+/// On Linux, a read at the urgent mark fails with `WouldBlock` while a signal is pending for the thread, even though data
+/// is there, and no edge is raised for that data later. Stopping and continuing a process needs no signal handler.
 #[test]
 fn r6_a_would_block_at_the_urgent_mark_while_signals_come_is_not_believed() {
     let mut command = Process::command("urgent::the_child_of_r6");
