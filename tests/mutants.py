@@ -5,6 +5,8 @@
     tests/mutants.py --count 50 --seed 7
     tests/mutants.py --like TEXT      only those with this text in their name
     tests/mutants.py --again FILE     only those that the results in FILE do not have as found
+    tests/mutants.py --tests WORD ... only with tests that have one of these words in their names: whether new tests notice
+                                      what was missed before. What they miss others may notice.
     tests/mutants.py --results FILE   where the results are written, as JSON, after each change
     tests/mutants.py --stand          only checks tests/mutants/equivalent.txt against the source, at once
 
@@ -49,6 +51,8 @@ GOAL = 0.95
 CORE = ["address.rs", "connect/attempts.rs", "connect/mod.rs", "connection/", "datagram/", "escape.rs", "event_loop/", "filter/",
         "health/", "ids.rs", "limits.rs", "listener/", "protocol.rs", "rate/", "reason.rs", "sys/", "threads/", "time/"]
 NOT_CORE = ["sys/sim/", "sys/script", "sys/memory.rs"]
+# Compiled only into tests.
+FOR_TESTS = ["src/event_loop/inspect.rs"]
 BUILD = ["cargo", "test", "--no-run", "--message-format=json", "--all-features", "--package", "switchboard", "--lib", "--test", "it"]
 # Bytes of memory for a test: some changes allocate without end.
 MEMORY_MAX = 6 << 30
@@ -351,12 +355,13 @@ def run_clean(tree, environment, test):
     return test
 
 
-def all_tests(tree, environment, binaries, workers):
+def all_tests(tree, environment, binaries, options):
     found = []
     for binary in binaries:
         listing = subprocess.run([binary, "--list", "--format", "terse"], cwd=tree, capture_output=True, text=True, check=True)
-        found += [Test(binary, line.removesuffix(": test")) for line in listing.stdout.splitlines() if line.endswith(": test")]
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        names = [line.removesuffix(": test") for line in listing.stdout.splitlines() if line.endswith(": test")]
+        found += [Test(binary, name) for name in names if any(word in name for word in options.tests)]
+    with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
         found = list(pool.map(lambda test: run_clean(tree, environment, test), found))
     print(f"{len(found)} tests, {sum(test.took_s for test in found):.0f} s one by one; not used, since they fail in the changed "
           f"tree: {', '.join(test.name for test in found if not test.passes) or 'none'}", flush=True)
@@ -417,6 +422,7 @@ def arguments():
     parser.add_argument("--like", default="")
     parser.add_argument("--again")
     parser.add_argument("--results", default=os.devnull)
+    parser.add_argument("--tests", nargs="+", default=[""])
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--stand", action="store_true")
     return parser.parse_args()
@@ -430,10 +436,24 @@ def sample(options):
     everything = everything[:options.count * 2]
     of = sources(sorted({each["file"] for each in everything}))
     mutants = [Mutant(number, each, of[each["file"]]) for number, each in enumerate(everything)]
-    for mutant in mutants:
-        if of[mutant.file].edit(mutant) is None:
+    for mutant, each in zip(mutants, everything):
+        if is_for_tests(of[mutant.file], each):
+            mutant.is_in, mutant.why_out = False, "in what only tests have"
+        elif of[mutant.file].edit(mutant) is None:
             mutant.is_in, mutant.why_out = False, "not understood"
     return of, mutants
+
+
+def is_for_tests(source, each):
+    """Whether a function is compiled only into tests."""
+    if each["file"] in FOR_TESTS:
+        return True
+    above = each["function"]["span"]["start"]["line"] - 2 if each["function"] else -1
+    while above >= 0 and source.lines[above].strip().startswith(("#", "//")):
+        if re.match(r"\s*#\[cfg\(.*\btest\b", source.lines[above]) and "not(test" not in source.lines[above]:
+            return True
+        above -= 1
+    return False
 
 
 def print_summary(options, mutants, verdicts):
@@ -461,7 +481,7 @@ def main():
         environment = {"CARGO_TARGET_DIR": str(pathlib.Path(scratch, "target")), "CARGO_PROFILE_TEST_DEBUG": "0",
                        "CARGO_PROFILE_DEV_DEBUG": "0", **os.environ, "RUST_BACKTRACE": "0"}
         binaries = build_all(tree, environment, of, mutants)
-        tests = all_tests(tree, environment, binaries, options.workers)
+        tests = all_tests(tree, environment, binaries, options)
         chosen = [mutant for mutant in mutants if mutant.is_in][:options.count]
         verdicts = {}
 
