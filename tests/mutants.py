@@ -3,12 +3,13 @@
 
     tests/mutants.py                  400 changes, chosen by a seed; about an hour
     tests/mutants.py --count 50 --seed 7
-    tests/mutants.py --like TEXT      only those with this text in their name
+    tests/mutants.py --like TEXT ...  only those with one of these texts in their names
     tests/mutants.py --again FILE     only those that the results in FILE do not have as found
     tests/mutants.py --tests WORD ... only with tests that have one of these words in their names: whether new tests notice
                                       what was missed before. What they miss others may notice.
     tests/mutants.py --results FILE   where the results are written, as JSON, after each change
-    tests/mutants.py --stand          only checks tests/mutants/equivalent.txt against the source, at once
+    tests/mutants.py --stand          only checks, at once, that the lines of tests/mutants/equivalent.txt are in the source,
+                                      and, with cargo-mutants on PATH, that each change has a place for its switch
 
 The changes are those that `cargo mutants --list` has for the core, which has to be on PATH (cargo install cargo-mutants).
 A build for each would take days. So a copy of the tree gets all changes of the sample at once, each behind a switch that an
@@ -411,6 +412,12 @@ def equivalents():
 def stand():
     out_of_date = [f"{file}: {line!r}" for file, _, line in equivalents()
                    if line not in map(str.strip, (ROOT / file).read_text().splitlines())]
+    if shutil.which("cargo-mutants"):
+        everything = listed()
+        of = sources(sorted({each["file"] for each in everything}))
+        out_of_date += [f"no switch fits: {each['name']}" for each in everything
+                        if of[each["file"]].edit(Mutant(0, each, of[each["file"]])) is None]
+        print(f"{len(everything)} changes of the core are listed")
     print("\n".join(out_of_date) or f"all {len(equivalents())} stand")
     sys.exit(len(out_of_date) > 0)
 
@@ -419,7 +426,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--like", default="")
+    parser.add_argument("--like", nargs="+", default=[""])
     parser.add_argument("--again")
     parser.add_argument("--results", default=os.devnull)
     parser.add_argument("--tests", nargs="+", default=[""])
@@ -430,7 +437,7 @@ def arguments():
 
 def sample(options):
     """The changes in an order that the seed decides; more than asked for, since some do not compile."""
-    everything = [each for each in listed() if options.like in each["name"]]
+    everything = [each for each in listed() if any(text in each["name"] for text in options.like)]
     everything.sort(key=lambda each: each["name"])
     random.Random(options.seed).shuffle(everything)
     everything = everything[:options.count * 2]

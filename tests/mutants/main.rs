@@ -59,7 +59,7 @@ impl<'ast> Visit<'ast> for Printer<'_> {
     fn visit_arm(&mut self, arm: &'ast syn::Arm) {
         let pattern = arm.pat.span();
         let guard = range(arm.guard.as_ref().map(|(_, guard)| guard.span()));
-        println!("arm {} {} {} {guard}", self.file, at(pattern.start()), at(pattern.end()));
+        println!("arm {} {} {} {guard}", self.file, at(arm.span().start()), at(pattern.end()));
         visit::visit_arm(self, arm);
     }
 
