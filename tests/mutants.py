@@ -304,7 +304,8 @@ def build_all(tree, environment, of, mutants):
     for mutant in mutants:
         if mutant.is_in and mutant.number not in compiled:
             mutant.is_in, mutant.why_out = False, "for other systems"
-    return binaries
+    # Another run with the same target folder would replace them.
+    return [shutil.copy2(binary, tree) for binary in binaries]
 
 
 def numbers_at(tree, span):
