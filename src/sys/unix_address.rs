@@ -57,19 +57,3 @@ pub(super) fn named(address: &UnixAddress) -> io::Result<SockAddr> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn n1_a_path_is_called_too_long_only_if_it_is() {
-        let most = HERE.unix_path_bytes_max;
-        let told = |path: String| unix_address(&UnixAddress::Path(path.into())).map_err(|error| error.to_string());
-        assert!(told("x".repeat(most)).is_ok());
-        let longer = told("x".repeat(most + 1)).unwrap_err();
-        assert!(longer.contains(&format!("too long: {} bytes, of {most} at most", most + 1)), "{longer}");
-        let other = told("\0".repeat(most)).unwrap_err();
-        assert!(!other.contains("too long"), "{other}");
-    }
-}
