@@ -210,6 +210,14 @@ mod tests {
         assert_eq!(shown("10.0.0.1:80"), "10.0.0.1:80");
     }
 
+    #[test]
+    fn an_address_equals_a_socket_address_only_if_it_is_that() {
+        let [here, there]: [SocketAddr; 2] = ["10.0.0.1:80", "10.0.0.1:81"].map(|text| text.parse().unwrap());
+        assert!(Address::from(here) == here && Address::from(here) != there);
+        #[cfg(unix)]
+        assert!(Address::Unix(UnixAddress::Unnamed) != here);
+    }
+
     #[cfg(unix)]
     #[test]
     fn o1_a_unix_name_is_shown_escaped_whatever_it_is() {

@@ -72,6 +72,7 @@ mod tests {
             (&b"plain text ~"[..], "plain text ~"),
             (b"\x1b[2J", r"\x1b[2J"),
             (b"a\r\nb", r"a\r\nb"),
+            (b"a\tb", r"a\tb"),
             (b"\\x1b", r"\\x1b"),
             (b"\x7f\x00", r"\x7f\x00"),
             ("\u{9b}31m".as_bytes(), r"\u{9b}31m"),

@@ -199,4 +199,11 @@ mod tests {
         assert_ne!(id(7, 1).token(), id(7, 2).token());
         assert_ne!(id(SLOT_MAX as u32, u64::MAX).token(), usize::MAX, "that one is the waker's");
     }
+
+    #[test]
+    fn an_id_is_shown_as_its_count_and_the_loop_unless_that_is_the_first() {
+        for (of, shown) in [(0, "6"), (3, "6@3")] {
+            assert_eq!(Shown(Range::of(of).start() + 6).to_string(), shown);
+        }
+    }
 }

@@ -1342,6 +1342,15 @@ BUGS = [
     ("handlers", SERVER + "admission.rs", "self.ended.set(self.ended.get() + 1);\n        self.let_in(context);", "self.ended.set(self.ended.get() + 1);"),
     ("handlers", SERVER + "requests.rs", "        self.shared.admission.turn_away(context);\n", ""),
     ("children", SERVER + "streams.rs", "if detached.has_filters() && !shared.takes_filters() {", "if false {"),
+    # Found by tests/mutants.py, which no test had noticed.
+    ("w1", "src/connection/mod.rs", "Ok(count) if count == bytes.len() => {\n                self.bytes_sent += bytes.len() as u64;", "Ok(_) => {\n                self.bytes_sent += bytes.len() as u64;"),
+    ("w3", "src/connection/output.rs", "let fits = self.tail.len() + bytes.len() <= CHUNK_BYTES_MAX", "let fits = bytes.len() <= CHUNK_BYTES_MAX"),
+    ("w4", "src/connection/gathered.rs", "let takes = self.is(id) && self.bytes.len() + data.len() <= self.room;", "let takes = self.is(id) && data.len() <= self.room;"),
+    ("c7", "src/connection/blocking.rs", "buffer.len() >= READ_AHEAD_BYTES && self.unread().is_empty() &&", "buffer.len() >= READ_AHEAD_BYTES &&"),
+    ("u1", "src/datagram/mod.rs", "Err(error) if AcceptError::of(&error) == AcceptError::Invalid => return Receive::Invalid(error),\n", ""),
+    ("u1", "src/datagram/mod.rs", "            *deadline = Some(timer);\n", "            let _ = (deadline, timer);\n"),
+    ("n1", "src/sys/unix_address.rs", "length if length > HERE.unix_path_bytes_max =>", "length if length > 0 =>"),
+    ("y7", CHAIN, "if layer.left && (index == 0 || layer.output.is_empty()) {", "if layer.left {"),
     # What other systems than Linux do.
     ("a1", ERRORS, "lacks_address && habits.accepts_without_address", "false"),
     ("a1", LOOP + "accept.rs", "accepted_any = true;\n                }\n                Accepted::Failed(class", "}\n                Accepted::Failed(class"),

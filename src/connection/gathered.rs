@@ -163,3 +163,22 @@ impl Gathered {
         self.bytes.shrink_to(KEPT_BYTES);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+
+    #[test]
+    fn w4_a_large_write_is_taken_only_if_it_fits_behind_what_was_gathered() {
+        let id = Id { slot: 0, generation: NonZeroU64::MIN };
+        for held in [0, 1, 2] {
+            let mut gathered = Gathered::default();
+            gathered.begin(id, LARGE_BYTES);
+            assert!(gathered.gather(id, &vec![0; held]));
+            assert!(!gathered.gather_large(id, &vec![0; LARGE_BYTES - held + 1]), "{held} before it");
+            assert!(gathered.gather_large(id, &vec![0; LARGE_BYTES - held]), "{held} before it");
+        }
+    }
+}

@@ -333,6 +333,29 @@ mod tests {
     }
 
     #[test]
+    fn w3_what_is_appended_fills_a_chunk_and_the_queue_up_to_their_limits() {
+        for held in [1, 2, CHUNK_BYTES_MAX / 2] {
+            let mut queue = OutputQueue::default();
+            assert!(!queue.append(b"x", usize::MAX), "it would begin a chunk");
+            queue.push(Piece::Borrowed(&vec![0; held]), 0);
+            assert!(!queue.append(&vec![0; CHUNK_BYTES_MAX - held + 1], usize::MAX), "{held} before it");
+            assert!(!queue.append(&vec![0; CHUNK_BYTES_MAX - held], CHUNK_BYTES_MAX - 1), "{held} before it");
+            assert!(queue.append(&vec![0; CHUNK_BYTES_MAX - held], CHUNK_BYTES_MAX), "{held} before it");
+            assert_eq!((queue.chunks(), queue.bytes()), (1, CHUNK_BYTES_MAX));
+        }
+    }
+
+    #[test]
+    fn w3_an_emptied_queue_keeps_its_buffer_unless_that_is_far_too_large() {
+        for (capacity, is_kept) in [(CHUNK_BYTES_MAX * 3 / 2, true), (CHUNK_BYTES_MAX * 3, false)] {
+            let mut queue = OutputQueue { tail: Vec::with_capacity(capacity), ..OutputQueue::default() };
+            queue.push(Piece::Borrowed(b"x"), 0);
+            queue.advance(1);
+            assert_eq!(queue.tail.capacity() >= capacity, is_kept, "{capacity}");
+        }
+    }
+
+    #[test]
     fn w3_the_pool_keeps_a_burst_s_buffers_and_then_lets_them_go() {
         let mut pool = Pool::default();
         let burst = |pool: &mut Pool, size: usize| {

@@ -271,3 +271,24 @@ impl RateGroup {
         (available / self.waiting.len().max(1)).max(SHARE_BYTES_MIN).min(available)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+
+    #[test]
+    fn those_that_wait_are_granted_equal_shares_but_not_less_than_a_packet() {
+        let now = Instant::now();
+        let share = |burst: usize, waiting: u64| {
+            let id = |n| Id { slot: 0, generation: NonZeroU64::MIN.saturating_add(n) };
+            let bucket = TokenBucket::new(Rate::new(1).burst(burst), now);
+            RateGroup { bucket, waiting: (0..waiting).map(id).collect(), timer: None }.share(now)
+        };
+        assert_eq!(share(100_000, 4), 25_000);
+        assert_eq!(share(100_000, 0), 100_000);
+        assert_eq!(share(100_000, 1000), SHARE_BYTES_MIN);
+        assert_eq!(share(1000, 4), 1000);
+    }
+}

@@ -329,4 +329,18 @@ mod tests {
         let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
         bind_to_path(&socket, &place.0, Type::DGRAM, &Habits::BSD).unwrap();
     }
+
+    #[test]
+    fn n1_a_path_is_called_too_long_only_if_it_is() {
+        let most = super::super::habits::HERE.unix_path_bytes_max;
+        let told = |path: String| {
+            super::super::unix_address::unix_address(&crate::UnixAddress::Path(path.into()))
+                .map_err(|error| error.to_string())
+        };
+        assert!(told("x".repeat(most)).is_ok());
+        let longer = told("x".repeat(most + 1)).unwrap_err();
+        assert!(longer.contains(&format!("too long: {} bytes, of {most} at most", most + 1)), "{longer}");
+        let other = told("\0".repeat(most)).unwrap_err();
+        assert!(!other.contains("too long"), "{other}");
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use socket2::SockRef;
-use switchboard::Protocol;
+use switchboard::{EventLoop, Protocol, Transport};
 
 use crate::support::{Echo, any_port, connect, event_loop, listen, pattern, read_all, serve_while, turn_until};
 
@@ -134,4 +136,45 @@ fn a_client_that_never_reads_is_bounded_and_hurts_nobody() {
         read_all(&mut greedy).len()
     });
     assert_eq!(back, sent);
+}
+
+/// Answers each read with the next piece of a pattern, in writes so small that they are sent when the callback returns.
+struct Answers {
+    pattern: Arc<Vec<u8>>,
+    answered: Arc<AtomicUsize>,
+}
+
+const ANSWER_BYTES: usize = 60_000;
+
+impl Protocol for Answers {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        let begin = self.answered.fetch_add(1, Ordering::Relaxed) * ANSWER_BYTES;
+        self.pattern[begin..][..ANSWER_BYTES].chunks(10_000).for_each(|piece| transport.write(piece));
+        data.len()
+    }
+}
+
+#[test]
+fn w1_the_rest_of_an_answer_that_the_kernel_takes_in_part_follows() {
+    let (pattern, answered) = (Arc::new(pattern(600 * ANSWER_BYTES)), Arc::new(AtomicUsize::new(0)));
+    let mut event_loop = event_loop();
+    let given = (pattern.clone(), answered.clone());
+    let address = listen(&mut event_loop, move || Answers { pattern: given.0.clone(), answered: given.1.clone() });
+    let mut client = connect(address);
+    turn_until(&mut event_loop, |context| context.connection_count() == 1);
+    let id = event_loop.context().connection_ids()[0];
+    // The client reads nothing, until the kernel does not take an answer as a whole.
+    let queued = |event_loop: &mut EventLoop| event_loop.context().connection(id).unwrap().queued_bytes();
+    let mut count = 0;
+    while queued(&mut event_loop) == 0 {
+        client.write_all(b"?").unwrap();
+        count += 1;
+        turn_until(&mut event_loop, |_| answered.load(Ordering::Relaxed) == count);
+    }
+    let received = serve_while(&mut event_loop, move || {
+        client.shutdown(Shutdown::Write).unwrap();
+        read_all(&mut client)
+    });
+    assert_eq!(received.len(), count * ANSWER_BYTES);
+    assert!(received == pattern[..received.len()]);
 }

@@ -160,3 +160,14 @@ fn u1_a_socket_says_whether_it_reads_and_what_it_was_set_to() {
         assert!(!transport.is_reading() && transport.is_closing());
     });
 }
+
+#[test]
+fn u1_an_error_that_says_that_there_is_no_socket_ends_it_at_once() {
+    let mut world = world(Limits::default(), idle);
+    world.rest();
+    world.fail_receives(1, || io::Error::from_raw_os_error(errno::EINVAL));
+    world.send(b"behind it");
+    let noted = world.rest();
+    assert!(noted.len() == 1 && noted[0].starts_with("lost: "), "{noted:?}");
+    assert!(world.network.context(world.host).datagram(world.id).is_none());
+}

@@ -237,6 +237,11 @@ fn u1_close_sends_what_waits_but_not_for_ever() {
         world.send(b"too late");
         world.network.run_for(SECOND / 2);
         assert_eq!(world.log.take(), [] as [&str; 0]);
+        if time == SECOND {
+            // Its deadline goes with it.
+            world.network.run_for(SECOND * 4);
+            assert_eq!(world.network.event_loop(world.host).time_to_next(), None);
+        }
         world.network.run_for(SECOND * 10);
         assert_eq!(world.log.take(), expected);
         assert_eq!(world.queued(), 0);

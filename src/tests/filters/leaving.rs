@@ -194,6 +194,20 @@ fn y7_what_had_been_read_before_it_left_comes_before_what_is_still_to_be_read() 
 }
 
 #[test]
+fn c7_a_read_into_a_large_buffer_gives_what_was_left_over_before_what_is_still_to_be_read() {
+    let (mut scene, log, given) = (Scene::new(), Log::default(), Given::default());
+    let (_, peer) = scene.accept(&log, leaves(&given, 1, b""));
+    scene.receive(&peer, b"!left");
+    let mut stream = BlockingStream::of(given.borrow_mut().pop().expect("it has left")).0;
+    peer.sends(b"behind");
+    let mut buffer = vec![0; 64 * KIB];
+    for expected in [&b"left"[..], b"behind"] {
+        let count = stream.read(&mut buffer).unwrap();
+        assert_eq!(&buffer[..count], expected);
+    }
+}
+
+#[test]
 fn y7_one_that_leaves_as_soon_as_it_is_made_takes_along_what_came_with_that() {
     let input = [b"H\0", &record(b"abc")[..], b"E"].concat();
     every_cut(&input, |pieces| {

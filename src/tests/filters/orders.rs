@@ -1,9 +1,13 @@
 //! Filters that are added at odd times, and what is done right after that (rules Y4 and Y6).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
 use super::kinds::Masked;
 use super::*;
 use crate::Connect;
-use crate::filter::Filter;
+use crate::filter::chain::Chain;
+use crate::filter::{Filter, Flow};
 
 /// Writes plain data, adds a filter that is ready at once, and writes through it.
 fn switches(transport: &mut Transport<'_>) -> bool {
@@ -248,4 +252,59 @@ fn j2_one_whose_filter_is_not_ready_is_waited_for_whenever_it_was_joined() {
         }
         assert!(got >= 2 << 20, "{is_early}: {got} of {}", 2 << 20);
     }
+}
+
+/// Takes nothing while its gate is closed.
+struct Gate(Arc<AtomicBool>);
+
+impl Filter for Gate {
+    fn begin(&mut self, flow: &mut Flow<'_>) {
+        flow.set_ready();
+    }
+
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        flow.up().push(data);
+        data.len()
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        let count = if self.0.load(Ordering::Relaxed) { data.len() } else { 0 };
+        flow.down().push(&data[..count]);
+        count
+    }
+}
+
+/// Leaves behind the first data that is written.
+struct Greeter;
+
+impl Filter for Greeter {
+    fn begin(&mut self, flow: &mut Flow<'_>) {
+        flow.set_ready();
+    }
+
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        flow.up().push(data);
+        data.len()
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        flow.down().push(data);
+        flow.leave();
+        data.len()
+    }
+}
+
+#[test]
+fn y7_one_that_has_left_stays_until_the_one_below_has_taken_all_that_it_passed_down() {
+    let (now, is_open) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+    let mut chain = Chain::default();
+    chain.push(Box::new(Gate(is_open.clone())), b"");
+    chain.push(Box::new(Greeter), b"");
+    chain.begin(now);
+    assert_eq!(chain.send(b"last words", now), 10);
+    assert!(chain.net().is_empty());
+    assert_eq!(chain.outward_bytes(), 10);
+    is_open.store(true, Ordering::Relaxed);
+    chain.send(b"", now);
+    assert_eq!(chain.net().rest(), b"last words");
 }
