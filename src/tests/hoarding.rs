@@ -248,3 +248,31 @@ fn w4_a_broadcast_at_the_cap_ends_those_who_do_not_read() {
         assert!(deaf.iter().any(has_ended), "{size}");
     }
 }
+
+#[test]
+fn w4_the_quick_path_is_left_near_the_cap_where_each_write_is_checked() {
+    const PIECE: [u8; 50] = [b'x'; 50];
+    let mut scene = capped(100_000);
+    let large = hoarder(&mut scene, 0, 99_500);
+    scene.pass(2 * SECOND);
+    let lasted = Rc::new(RefCell::new(0));
+    let (count, hoards) = (lasted.clone(), large.0);
+    let (_, peer) = scene.accept(&Log::default(), move |event, transport| match event {
+        Event::Data(data) => {
+            for _ in 0..100 {
+                transport.write(&PIECE);
+                *count.borrow_mut() += usize::from(transport.connection(hoards).is_some());
+            }
+            data.len()
+        }
+        _ => 0,
+    });
+    peer.set_room(0);
+    // A connection that has nothing queued is served quickly, unless the loop is near its cap.
+    peer.sends("go");
+    scene.world.event(&peer, Readiness::READABLE);
+    scene.turn();
+    assert!(has_ended(&large));
+    let room = 100_000 - 99_500;
+    assert!(*lasted.borrow() <= room / PIECE.len() + 2, "it lasted for {} writes beyond the cap", lasted.borrow());
+}
