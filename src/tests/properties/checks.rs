@@ -230,7 +230,7 @@ pub(super) fn abandoned(ledger: &mut Ledger, network: &mut Network) {
         let unwanted = asked || connection.paused || connection.left > ledger.limits.each.input_bytes_max;
         // It may have been the socket of an attempt before the one that was established.
         let of_several = connection.dial.as_ref().is_some_and(Dial::has_several_targets);
-        if failed && !unwanted && !of_several {
+        if failed && !unwanted && !of_several && !ledger.reads_fail() {
             ledger.violated(format!("{bytes} bytes had arrived before the end ({})", connection.lost_reason));
         }
     }

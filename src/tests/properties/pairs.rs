@@ -3,7 +3,9 @@
 //! One failure finds a loop in order; the second one may find it while it still deals with the first: backing off,
 //! trying a send again, ending a connection, going on to the next address.
 
-use super::ledger::with;
+use std::io;
+
+use super::ledger::{Ledger, with};
 use crate::sys::errno;
 use crate::testing::{Call, HostId, Network, Random};
 
@@ -21,8 +23,8 @@ const FAILURES: [(Call, &str, u64, &[i32]); 6] = [
     ),
     (Call::Connect, "connect fails", 4, &[errno::EADDRNOTAVAIL, errno::ENOBUFS, errno::EMFILE, errno::EPERM]),
     (Call::Read, "read fails", 60, &[errno::ECONNRESET, errno::ETIMEDOUT, errno::ENOMEM, errno::EINTR]),
-    (Call::Receive, "receive fails", 20, &[errno::ECONNREFUSED, errno::ENOMEM, errno::EINTR]),
-    (Call::Send, "send fails", 20, &[errno::ENOBUFS, errno::ENOMEM, errno::EPERM, errno::ECONNREFUSED, errno::EINTR]),
+    (Call::Receive, "receive fails", 20, &[errno::ENOBUFS, errno::ENOMEM, errno::EINTR]),
+    (Call::Send, "send fails", 20, &[errno::ENOBUFS, errno::ENOMEM, errno::EPERM, errno::EINTR]),
     (
         Call::Write,
         "write fails",
@@ -41,12 +43,25 @@ pub(super) fn arm(network: &mut Network, hosts: &[HostId], seed: u64) {
         let error = errors[random.below(errors.len() as u64) as usize];
         // Often an early one, since many programs are short.
         let most = if random.hits(500) { most.div_ceil(6) } else { most };
-        network.fail_call(host, call, random.between(1, most), std::io::Error::from_raw_os_error(error));
+        network.fail_call(host, call, random.between(1, most), io::Error::from_raw_os_error(error));
         with(|ledger| {
             ledger.coverage.hit(name);
+            ledger.failing.push((call, error));
             if before.replace(call) == Some(call) {
                 ledger.coverage.hit("a pair of one kind");
             }
         });
+    }
+}
+
+impl Ledger {
+    /// Returns whether a connect may have met this error because it was made to fail.
+    pub(super) fn is_made_to_fail_with(&self, met: &io::Error) -> bool {
+        self.failing.iter().any(|&(call, error)| call == Call::Connect && met.raw_os_error() == Some(error))
+    }
+
+    /// Returns whether a read is made to fail otherwise than by a signal: what had arrived behind it cannot be read.
+    pub(super) fn reads_fail(&self) -> bool {
+        self.failing.iter().any(|&(call, error)| call == Call::Read && error != errno::EINTR)
     }
 }
