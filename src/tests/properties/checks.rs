@@ -176,7 +176,9 @@ fn connection_at_rest(
     let inspected = connection.inspected();
     let state = inspected.state;
     let (cost, bytes) = (connection.queued_cost(), connection.queued_bytes());
-    let reads = (connection.wants_input() || state == State::Lingering) && !inspected.asks_later;
+    // Without memory for a read, it is tried again by time.
+    let tries_later = inspected.asks_later || ledger.reads_fail();
+    let reads = (connection.wants_input() || state == State::Lingering) && !tries_later;
     // A connection that was closed before its new protocol was told of it lingers without its protocol being told.
     ledger.check(inspected.made || state == State::Lingering, || format!("{id} is not made at rest"));
     ledger
