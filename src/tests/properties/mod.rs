@@ -45,7 +45,7 @@ use self::coverage::Coverage;
 const SEEDS: u64 = 300;
 
 /// How many pairs of failing calls are tried by default.
-const PAIRS: u64 = 2000;
+const PAIRS: u64 = 600;
 
 /// How many seeds of crowds are run by default: each takes some ten times as long.
 const SEEDS_OF_CROWDS: u64 = 30;

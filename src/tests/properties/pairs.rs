@@ -11,8 +11,16 @@ use crate::sys::errno;
 use crate::testing::{Call, HostId, Network, Random};
 
 /// What happens in enough pairs, besides what happens in other programs.
-pub(super) const EXPECTED: &[&str] =
-    &["accept fails", "connect fails", "read fails", "receive fails", "send fails", "write fails", "a pair of one kind"];
+pub(super) const EXPECTED: &[&str] = &[
+    "accept fails",
+    "connect fails",
+    "read fails",
+    "receive fails",
+    "send fails",
+    "write fails",
+    "a pair of one kind",
+    "I/O error",
+];
 
 /// The calls, which k of them there are to fail, and their errors. A reset is not among them: where the kernel reports one,
 /// the connection is gone, and the faults of the network see to that.
@@ -21,18 +29,21 @@ const FAILURES: [(Call, &str, u64, &[i32]); 6] = [
         Call::Accept,
         "accept fails",
         12,
-        &[errno::EMFILE, errno::ENFILE, errno::ENOBUFS, errno::ENOMEM, errno::ECONNABORTED, errno::EPROTO, errno::EINTR],
+        &[
+            errno::EMFILE,
+            errno::ENFILE,
+            errno::ENOBUFS,
+            errno::ENOMEM,
+            errno::ECONNABORTED,
+            errno::EPROTO,
+            errno::EINTR,
+        ],
     ),
     (Call::Connect, "connect fails", 4, &[errno::EADDRNOTAVAIL, errno::ENOBUFS, errno::EMFILE, errno::EPERM]),
     (Call::Read, "read fails", 60, &[errno::ETIMEDOUT, errno::ENETDOWN, errno::ENOMEM, errno::EINTR]),
     (Call::Receive, "receive fails", 20, &[errno::ENOBUFS, errno::ENOMEM, errno::EINTR]),
     (Call::Send, "send fails", 20, &[errno::ENOBUFS, errno::ENOMEM, errno::EPERM, errno::EINTR]),
-    (
-        Call::Write,
-        "write fails",
-        60,
-        &[errno::ETIMEDOUT, errno::ENETDOWN, errno::ENOBUFS, errno::ENOMEM, errno::EINTR],
-    ),
+    (Call::Write, "write fails", 60, &[errno::ETIMEDOUT, errno::ENETDOWN, errno::ENOBUFS, errno::ENOMEM, errno::EINTR]),
 ];
 
 /// Makes two calls of one of the hosts fail. The program is the one of this seed, and the failures are chosen by it.
