@@ -112,6 +112,8 @@ install_packages() {
 LONG=(
   "every seeded bug is found|14400|python3 tests/seeded_bugs.py"
   "a million seeds of the properties|7200|env SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features every_guarantee"
+  "every system call of sessions fails once|7200|python3 tests/real/sweep.py --long"
+  "a million pairs of failing system calls|7200|env SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features any_two_system_calls"
   "examples of the docs, each with 200,000 seeds|1800|env SWITCHBOARD_SEEDS=200000 cargo test --release --doc --all-features"
   "every seeded cost is found|3600|python3 tests/seeded_costs.py"
   "benches in full|3600|cargo bench --features workers"

@@ -22,8 +22,8 @@ pub(super) const EXPECTED: &[&str] = &[
     "I/O error",
 ];
 
-/// The calls, which k of them there are to fail, and their errors. A reset is not among them: where the kernel reports one,
-/// the connection is gone, and the faults of the network see to that.
+/// The calls, which k of them there are to fail, and their errors. A reset is not among them: where the kernel
+/// reports one, the connection is gone, and the faults of the network see to that.
 const FAILURES: [(Call, &str, u64, &[i32]); 6] = [
     (
         Call::Accept,
