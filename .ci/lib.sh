@@ -113,6 +113,8 @@ LONG=(
   "every seeded bug is found|14400|python3 tests/seeded_bugs.py"
   "95 % of 400 small changes of the core are noticed|14400|.ci/with_tool cargo-mutants 27.1.0 python3 tests/mutants.py"
   "a million seeds of the properties|7200|env SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features every_guarantee"
+  "every system call of sessions fails once|7200|python3 tests/real/sweep.py --long"
+  "a million pairs of failing system calls|7200|env SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features any_two_system_calls"
   "examples of the docs, each with 200,000 seeds|1800|env SWITCHBOARD_SEEDS=200000 cargo test --release --doc --all-features"
   "fuzz: a hundred million inputs for each parser, an hour of programs for the loop|10800|fuzz/long"
   "every planted bug is found by its target|3600|python3 fuzz/planted.py"

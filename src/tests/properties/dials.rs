@@ -103,7 +103,7 @@ pub(super) fn connect(ledger: &mut Ledger, context: &mut Context<'_>, host: usiz
                     true
                 }
                 io::ErrorKind::InvalidInput => dial.targets.is_empty() && !dial.unknown,
-                _ => false,
+                _ => ledger.is_made_to_fail_with(&error),
             };
             ledger.coverage.hit("connect refused at once");
             ledger.check(expected, || format!("cannot connect: {error}"));
@@ -264,6 +264,7 @@ impl Ledger {
                 continue;
             };
             let fits = match (answers, error.kind()) {
+                _ if self.is_made_to_fail_with(error) => true,
                 // At the deadline, or when the kernel has given up.
                 (_, io::ErrorKind::TimedOut) => passed >= dial.timeout.min(UNANSWERED),
                 (Answers::Nobody | Answers::Itself, kind) => kind == io::ErrorKind::ConnectionRefused,

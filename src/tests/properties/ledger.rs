@@ -15,7 +15,7 @@ use super::own_calls::Call;
 use super::producing::Producing;
 use super::refusals::REFUSAL;
 use super::timers::Timer;
-use crate::testing::Random;
+use crate::testing::{Call as SystemCall, Random};
 use crate::{CloseReason, ConnectionId, Limits, ListenerId, LoopLimits, Timeout};
 
 thread_local! {
@@ -57,6 +57,8 @@ pub(super) struct Ledger {
     pub(super) ending_since: BTreeMap<(usize, ConnectionId), (usize, Instant)>,
     /// Whether faults between the hosts may end streams.
     pub(super) fatal: bool,
+    /// The calls that are made to fail, with their errors.
+    pub(super) failing: Vec<(SystemCall, i32)>,
     /// Whether a connection that was closed is always given the time to finish.
     pub(super) patient: bool,
     /// Whether hosts are shutting down, or gone.
@@ -223,6 +225,7 @@ impl Ledger {
             actions: 0,
             ending_since: BTreeMap::new(),
             fatal: false,
+            failing: Vec::new(),
             patient: false,
             ending: [false; 2],
             write_max: 0,

@@ -27,6 +27,7 @@ mod hoards;
 mod joined;
 mod ledger;
 mod own_calls;
+mod pairs;
 mod peers;
 mod producing;
 mod program;
@@ -42,6 +43,9 @@ use self::coverage::Coverage;
 
 /// How many seeds are run by default.
 const SEEDS: u64 = 300;
+
+/// How many pairs of failing calls are tried by default.
+const PAIRS: u64 = 600;
 
 /// How many seeds of crowds are run by default: each takes some ten times as long.
 const SEEDS_OF_CROWDS: u64 = 30;
@@ -65,6 +69,14 @@ fn every_guarantee_holds_for_every_seed() {
 #[test]
 fn other_systems_keep_every_guarantee() {
     check_seeds("programs.txt", SEEDS, coverage::EXPECTED, system::run_elsewhere);
+}
+
+#[test]
+fn every_guarantee_holds_though_any_two_system_calls_fail() {
+    // Answers are only counted in full where nothing can be lost.
+    let others = coverage::EXPECTED.iter().filter(|name| **name != "answer in full");
+    let expected: Vec<_> = others.chain(pairs::EXPECTED).copied().collect();
+    check_seeds("pairs.txt", PAIRS, &expected, system::run_failing);
 }
 
 #[test]

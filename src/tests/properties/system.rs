@@ -10,6 +10,7 @@ use super::coverage::Coverage;
 use super::datagrams;
 use super::dials;
 use super::ledger::{Ledger, Side, with};
+use super::pairs;
 use super::peers::Client;
 use super::program::{Program, delay};
 use super::story::Story;
@@ -27,6 +28,15 @@ pub(super) fn run_elsewhere(seed: u64, traced: bool) -> Result<Coverage, String>
     for (number, &host) in (seed as usize..).zip(&system.hosts) {
         system.network.set_platform(host, OTHER_PLATFORMS[number % OTHER_PLATFORMS.len()]);
     }
+    run_system(system)
+}
+
+/// The same with two system calls that fail. Connections may be lost to them, so that nothing here is patient.
+pub(super) fn run_failing(seed: u64, traced: bool) -> Result<Coverage, String> {
+    let mut system = System::new(seed, traced);
+    system.patient = false;
+    with(|ledger| (ledger.fatal, ledger.patient) = (true, false));
+    pairs::arm(&mut system.network, &system.hosts, seed);
     run_system(system)
 }
 
