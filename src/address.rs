@@ -213,7 +213,8 @@ mod tests {
     #[test]
     fn an_address_equals_a_socket_address_only_if_it_is_that() {
         let [here, there]: [SocketAddr; 2] = ["10.0.0.1:80", "10.0.0.1:81"].map(|text| text.parse().unwrap());
-        assert!(Address::from(here) == here && Address::from(here) != there);
+        let address = Address::from(here);
+        assert!(address == here && address != there);
         #[cfg(unix)]
         assert!(Address::Unix(UnixAddress::Unnamed) != here);
     }

@@ -1,5 +1,6 @@
 //! State that few connections have, in a separate record, so that only those pay for it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Connection, Flag, Handover};
@@ -84,42 +85,64 @@ pub(crate) struct Own {
 
 impl Own {
     pub(crate) fn is_empty(&self) -> bool {
-        self.timers.0.is_empty() && self.calls.is_empty()
+        self.timers.few.is_empty() && self.timers.many.is_none() && self.calls.is_empty()
     }
 }
 
-/// The timers that a protocol has set and that are not due yet, sorted by the protocol's keys.
+/// The timers that a protocol has set and that are not due yet, by the protocol's keys.
 #[derive(Default)]
-pub(crate) struct OwnTimers(Vec<(u16, Key)>);
+pub(crate) struct OwnTimers {
+    /// Sorted by key.
+    few: Vec<(u16, Key)>,
+    /// All of them, once there are more than a few, until none is left. In a list each change would move the others.
+    many: Option<Box<BTreeMap<u16, Key>>>,
+}
 
 /// An empty list keeps room for this many: most protocols have one timer, which they set again and again.
 const KEPT_OWN_TIMERS: usize = 8;
 
+/// No more than this many are in the list.
+const FEW_OWN_TIMERS: usize = 64;
+
 impl OwnTimers {
     /// Returns the timer with this key, or the place to insert one.
     pub(crate) fn find(&self, key: u16) -> Result<Key, usize> {
-        self.place(key).map(|place| self.0[place].1)
+        match &self.many {
+            Some(many) => many.get(&key).copied().ok_or(0),
+            None => self.place(key).map(|place| self.few[place].1),
+        }
     }
 
     fn place(&self, key: u16) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&key, |of| of.0)
+        self.few.binary_search_by_key(&key, |of| of.0)
     }
 
     pub(crate) fn insert(&mut self, place: usize, key: u16, timer: Key) {
-        self.0.insert(place, (key, timer));
+        if self.many.is_none() && self.few.len() < FEW_OWN_TIMERS {
+            return self.few.insert(place, (key, timer));
+        }
+        let few = &mut self.few;
+        self.many.get_or_insert_with(|| Box::new(few.drain(..).collect())).insert(key, timer);
     }
 
     pub(crate) fn take(&mut self, key: u16) -> Option<Key> {
+        if let Some(many) = &mut self.many {
+            let timer = many.remove(&key);
+            if many.is_empty() {
+                self.many = None;
+            }
+            return timer;
+        }
         let place = self.place(key).ok()?;
-        let (_, timer) = self.0.remove(place);
-        if self.0.is_empty() && self.0.capacity() > KEPT_OWN_TIMERS {
-            self.0 = Vec::new();
+        let (_, timer) = self.few.remove(place);
+        if self.few.is_empty() && self.few.capacity() > KEPT_OWN_TIMERS {
+            self.few = Vec::new();
         }
         Some(timer)
     }
 
-    pub(crate) fn all(&self) -> &[(u16, Key)] {
-        &self.0
+    pub(crate) fn all(&self) -> impl Iterator<Item = Key> {
+        self.few.iter().map(|&(_, timer)| timer).chain(self.many.iter().flat_map(|many| many.values().copied()))
     }
 }
 

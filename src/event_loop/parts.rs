@@ -274,7 +274,7 @@ impl Parts {
 
     /// Cancels what a protocol waits for, when it is replaced or its connection ends.
     fn cancel_own(&mut self, own: Own) {
-        for &(_, timer) in own.timers.all() {
+        for timer in own.timers.all() {
             self.time.remove(timer);
         }
         for call in own.calls {

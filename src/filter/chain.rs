@@ -70,6 +70,8 @@ struct Layer {
     filter: Box<dyn Filter>,
     /// Received from below, and not taken yet.
     input: Bytes,
+    /// How much of the input was put back into a buffer last, if it has taken nothing since.
+    put_back: usize,
     /// What it has passed down and the one below has not taken; that of the lowest one goes to the network.
     output: Bytes,
     begun: bool,
@@ -82,7 +84,17 @@ struct Layer {
 impl Layer {
     fn new(filter: Box<dyn Filter>) -> Layer {
         let (input, output) = (Bytes::default(), Bytes::default());
-        Layer { filter, input, output, begun: false, ready: false, ended: false, finished: false, left: false }
+        Layer {
+            filter,
+            input,
+            put_back: 0,
+            output,
+            begun: false,
+            ready: false,
+            ended: false,
+            finished: false,
+            left: false,
+        }
     }
 }
 
@@ -208,6 +220,7 @@ impl Chain {
             Some(_) => {
                 let answer = self.call(0, now, &mut |filter, _, flow| filter.receive(data, flow));
                 (took, moved) = (answer.0.min(data.len()), answer.1);
+                self.note_taken(0, took);
             }
         }
         for index in 0..self.layers.len() {
@@ -215,6 +228,13 @@ impl Chain {
         }
         self.go_on(now);
         (took, moved || took > 0)
+    }
+
+    /// Input that was not taken at once is now.
+    fn note_taken(&mut self, index: usize, taken: usize) {
+        if let (true, Some(layer)) = (taken > 0, self.layers.get_mut(index)) {
+            layer.put_back = 0;
+        }
     }
 
     /// Gives a filter its input, for as long as it takes some and there is room above; the lowest one only once, so
@@ -235,6 +255,7 @@ impl Chain {
                     input.consume(taken);
                     taken
                 });
+                self.note_taken(index, taken);
                 goes_on = taken > 0 || gave;
                 moved |= goes_on;
                 goes_on &= index > 0;
@@ -298,11 +319,17 @@ impl Chain {
 
     /// Moves what was kept to the front of a buffer, if it fills at most half of that. Returns how much that is.
     pub(crate) fn put_back(&mut self, buffer: &mut [u8]) -> usize {
-        let Some(Layer { input, begun: true, ended: false, .. }) = self.layers.first_mut() else { return 0 };
+        let Some(Layer { input, begun: true, ended: false, put_back, .. }) = self.layers.first_mut() else { return 0 };
         let count = input.len();
         if count == 0 || count > buffer.len() / 2 || self.state == State::Failed {
             return 0;
         }
+        // A peer that sends a record in many pieces would have all of it moved for each. It is moved again when it has
+        // grown by a quarter, so that what is moved is a multiple of what arrives.
+        if *put_back > 0 && count < *put_back + *put_back / 4 {
+            return 0;
+        }
+        *put_back = count;
         buffer[..count].copy_from_slice(input.rest());
         input.clear();
         input.trim();
