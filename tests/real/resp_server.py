@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The example that implements Redis' protocol: redis-server itself, redis-cli, redis-benchmark, redis-py, node-redis.
+"""The example that implements Redis' protocol: redis-server itself, redis-cli, redis-benchmark, redis-py, hiredis,
+node-redis, ioredis.
 
     python3 tests/real/resp_server.py [STREAMS [SEED]]
 
@@ -475,6 +476,20 @@ def redis_py():
     return library([libraries.python_with_redis_py(), client], least=40)
 
 
+def hiredis():
+    """redis-py, with its answers parsed by hiredis."""
+    python = libraries.python_with_hiredis()
+    asked = subprocess.run([python, "-c", "import redis.utils; print(redis.utils.HIREDIS_AVAILABLE)"], capture_output=True,
+                           timeout=WAIT_S, check=False)
+    require(asked.stdout == b"True\n", f"redis-py does not use it: {asked}")
+    return library([python, os.path.join(harness.HERE, "redis_py_client.py")], least=40)
+
+
+def ioredis():
+    client = os.path.join(harness.HERE, "ioredis_client.js")
+    return library(["node", client], {"NODE_PATH": libraries.modules_with_ioredis()}, least=35)
+
+
 def node_redis():
     client = os.path.join(harness.HERE, "node_redis_client.js")
     return library(["node", client], {"NODE_PATH": libraries.modules_with_node_redis()}, least=35)
@@ -670,7 +685,9 @@ def main():
     for version in "23":
         checks.begin(f"commands, as redis-server describes them, in RESP{version}", describes_commands_as_redis_does, version)
     checks.begin("redis-py", redis_py)
+    checks.begin("redis-py with hiredis", hiredis)
     checks.begin("node-redis", node_redis)
+    checks.begin("ioredis", ioredis)
     checks.begin("redis-benchmark", redis_benchmark)
     checks.begin("answers go out together", answers_go_out_together)
     checks.begin("requests and answers are bounded", requests_are_bounded)
