@@ -1,14 +1,14 @@
 // What a program does with ioredis: one line of JSON for each thing done, for `resp_server.py` to compare.
 //
-//     NODE_PATH=... node ioredis_client.js PORT|PATH 2|3|default
+//     NODE_PATH=... node ioredis_client.js PORT|PATH default
 //
-// Its connection speaks RESP2 unless told otherwise. Once it has said "restart" it waits for a line on its input.
+// It speaks the RESP that it speaks by default. Once it has said "restart" it waits for a line on its input.
 'use strict';
 const crypto = require('crypto');
 const readline = require('readline');
 const Redis = require('ioredis');
 
-const [address, version] = process.argv.slice(2);
+const [address] = process.argv.slice(2);
 const MANY = 2000;
 const bytes = Buffer.from(Array.from({ length: 256 * 257 }, (_, n) => n % 256));
 const large = Buffer.from(Array.from({ length: (8 << 20) - 8 }, (_, n) => n % 251));
@@ -76,7 +76,7 @@ async function connection(client) {
 (async () => {
   const where = address.startsWith('/') ? { path: address } : { port: Number(address) };
   // What is asked while the server is away waits for the new connection.
-  const client = new Redis({ ...where, connectionName: 'me', ...(version === 'default' ? {} : { protocol: Number(version) }) });
+  const client = new Redis({ ...where, connectionName: 'me' });
   client.on('error', () => {});  // Of which a restart makes some.
   let connects = 0;
   client.on('ready', () => { connects++; });
