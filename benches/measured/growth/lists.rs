@@ -22,7 +22,9 @@ const FEWER: usize = 4;
 
 pub(crate) const SUBJECTS: &[Subject] = &[
     ("timers at one instant, added and fired", |n| timers_fired(n, |_| Duration::ZERO)),
-    ("timers at different instants, added and fired", |n| timers_fired(n, |k| Duration::from_nanos(((k * 7919) % 100_000) as u64))),
+    ("timers at different instants, added and fired", |n| {
+        timers_fired(n, |k| Duration::from_nanos(((k * 7919) % 100_000) as u64))
+    }),
     ("timers cancelled in the order they were added", |n| timers_cancelled(n, false)),
     ("timers cancelled in reverse", |n| timers_cancelled(n, true)),
     ("timers reset", timers_reset),
@@ -153,7 +155,8 @@ impl Scene {
         limits.idle_timeout = (part == Part::Timed).then_some(Duration::from_secs(3600));
         limits.connections_per_peer_max = (part == Part::PerPeer).then_some(1);
         let listen = Listen::at(ANY_PORT).limits(limits);
-        let listener = event_loop.context().listen(listen, move |_, _| Some(Counting(tally.clone()))).expect("listening");
+        let listener =
+            event_loop.context().listen(listen, move |_, _| Some(Counting(tally.clone()))).expect("listening");
         let address = event_loop.context().listener(listener).expect("a listener").local_addr().expect("an address");
         let address = address.as_inet().expect("an IP address");
         Scene { event_loop, listener, address, clients: Vec::new(), received }
@@ -164,7 +167,11 @@ impl Scene {
         let more = self.clients.len() + count;
         while self.clients.len() < more {
             for _ in 0..AT_ONCE.min(more - self.clients.len()) {
-                let client = if from_own_addresses { self.connect_from(self.clients.len()) } else { TcpStream::connect(self.address) };
+                let client = if from_own_addresses {
+                    self.connect_from(self.clients.len())
+                } else {
+                    TcpStream::connect(self.address)
+                };
                 self.clients.push(client.expect("a connection"));
             }
             let wanted = self.clients.len();

@@ -55,6 +55,9 @@ impl LineHandler for Tally {
     fn line_received(&mut self, _: &mut Transport<'_>, _: &[u8]) {
         self.add();
     }
+
+    /// What is skipped ends nothing.
+    fn line_too_long(&mut self, _: &mut Transport<'_>) {}
 }
 
 impl FrameHandler for Tally {
