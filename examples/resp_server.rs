@@ -58,7 +58,7 @@ const GATHERED_BYTES: usize = 16 << 10;
 const EXPIRED_AT_ONCE: usize = 1000;
 
 /// The state that all connections share.
-struct Server {
+pub(crate) struct Server {
     store: Store,
     parser: Parser,
     answers: Answers,
@@ -70,10 +70,10 @@ struct Server {
     alarm: Option<(Instant, TimerId)>,
 }
 
-type Shared = Rc<RefCell<Server>>;
+pub(crate) type Shared = Rc<RefCell<Server>>;
 
 impl Server {
-    fn new(stored_bytes_max: usize, held_bytes_max: usize) -> Shared {
+    pub(crate) fn new(stored_bytes_max: usize, held_bytes_max: usize) -> Shared {
         Rc::new(RefCell::new(Server {
             store: Store::new(stored_bytes_max),
             parser: Parser::default(),
@@ -87,7 +87,7 @@ impl Server {
     }
 }
 
-struct Client {
+pub(crate) struct Client {
     server: Shared,
     session: Session,
     begun: Option<Box<Begun>>,
@@ -97,7 +97,7 @@ struct Client {
 }
 
 impl Client {
-    fn new(server: &Shared, id: u64) -> Client {
+    pub(crate) fn new(server: &Shared, id: u64) -> Client {
         Client { server: server.clone(), session: Session::new(id), begun: None, held_bytes: 0, is_timed: true }
     }
 

@@ -20,6 +20,9 @@ FETCH_S = 120
 REDIS_PY = ["redis==8.1.0", "async-timeout==5.0.1"]
 # Its own dependencies have exact versions too.
 NODE_REDIS = ["redis@5.12.1"]
+# With it, redis-py has its answers parsed by the C library hiredis.
+HIREDIS = ["hiredis==3.5.0"]
+IOREDIS = ["ioredis@5.11.1"]
 PAHO = ["paho-mqtt==2.1.0"]
 
 
@@ -66,17 +69,29 @@ def python_with_redis_py():
     return python_with("redis-py", REDIS_PY)
 
 
+def python_with_hiredis():
+    return python_with("redis-py-hiredis", REDIS_PY + HIREDIS)
+
+
 def python_with_paho():
     return python_with("paho-mqtt", PAHO)
 
 
-def modules_with_node_redis():
+def modules_with(name, wanted):
     """Returns the folder for `NODE_PATH`."""
     def commands(folder):
         yield ["npm", "install", "--prefix", folder, "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund",
-               *NODE_REDIS]
+               *wanted]
 
-    return os.path.join(fetched("node-redis", NODE_REDIS, commands), "node_modules")
+    return os.path.join(fetched(name, wanted, commands), "node_modules")
+
+
+def modules_with_node_redis():
+    return modules_with("node-redis", NODE_REDIS)
+
+
+def modules_with_ioredis():
+    return modules_with("ioredis", IOREDIS)
 
 
 class Program:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The example that implements Redis' protocol: redis-server itself, redis-cli, redis-benchmark, redis-py, node-redis.
+"""The example that implements Redis' protocol: redis-server itself, redis-cli, redis-benchmark, redis-py, hiredis,
+node-redis, ioredis.
 
     python3 tests/real/resp_server.py [STREAMS [SEED]]
 
@@ -444,11 +445,11 @@ def redis_benchmark():
 # -------------------------------------------------------------------------------------------------------- the libraries
 
 
-def library(argv, environment=None, least=0):
+def library(argv, environment=None, least=0, versions=("2", "3", "default")):
     """The same program with redis-server and ours: it gets the same results, and reconnects after ours restarts."""
     environment = environment or {}
     found = []
-    for version in ("2", "3", "default"):
+    for version in versions:
         with redis_server() as path, Program(argv, path, version, environment) as client:
             expected = client.told()
             client.goes_on(has_lost_it=False)
@@ -473,6 +474,20 @@ def library(argv, environment=None, least=0):
 def redis_py():
     client = os.path.join(harness.HERE, "redis_py_client.py")
     return library([libraries.python_with_redis_py(), client], least=40)
+
+
+def hiredis():
+    """redis-py, with its answers parsed by hiredis."""
+    python = libraries.python_with_hiredis()
+    asked = subprocess.run([python, "-c", "import redis.utils; print(redis.utils.HIREDIS_AVAILABLE)"], capture_output=True,
+                           timeout=WAIT_S, check=False)
+    require(asked.stdout == b"True\n", f"redis-py does not use it: {asked}")
+    return library([python, os.path.join(harness.HERE, "redis_py_client.py")], least=40, versions=("2", "3"))
+
+
+def ioredis():
+    client = os.path.join(harness.HERE, "ioredis_client.js")
+    return library(["node", client], {"NODE_PATH": libraries.modules_with_ioredis()}, least=35, versions=("default",))
 
 
 def node_redis():
@@ -670,7 +685,9 @@ def main():
     for version in "23":
         checks.begin(f"commands, as redis-server describes them, in RESP{version}", describes_commands_as_redis_does, version)
     checks.begin("redis-py", redis_py)
+    checks.begin("redis-py with hiredis", hiredis)
     checks.begin("node-redis", node_redis)
+    checks.begin("ioredis", ioredis)
     checks.begin("redis-benchmark", redis_benchmark)
     checks.begin("answers go out together", answers_go_out_together)
     checks.begin("requests and answers are bounded", requests_are_bounded)
