@@ -85,7 +85,7 @@ pub(crate) struct Own {
 
 impl Own {
     pub(crate) fn is_empty(&self) -> bool {
-        self.timers.few.is_empty() && self.timers.many.is_none() && self.calls.is_empty()
+        self.timers.is_empty() && self.calls.is_empty()
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct OwnTimers {
     /// Sorted by key.
     few: Vec<(u16, Key)>,
     /// All of them, once there are more than a few, until none is left. In a list each change would move the others.
-    many: Option<Box<BTreeMap<u16, Key>>>,
+    many: BTreeMap<u16, Key>,
 }
 
 /// An empty list keeps room for this many: most protocols have one timer, which they set again and again.
@@ -105,11 +105,15 @@ const KEPT_OWN_TIMERS: usize = 8;
 const FEW_OWN_TIMERS: usize = 64;
 
 impl OwnTimers {
+    fn is_empty(&self) -> bool {
+        self.few.is_empty() && self.many.is_empty()
+    }
+
     /// Returns the timer with this key, or the place to insert one.
     pub(crate) fn find(&self, key: u16) -> Result<Key, usize> {
-        match &self.many {
-            Some(many) => many.get(&key).copied().ok_or(0),
-            None => self.place(key).map(|place| self.few[place].1),
+        match self.many.is_empty() {
+            true => self.place(key).map(|place| self.few[place].1),
+            false => self.many.get(&key).copied().ok_or(0),
         }
     }
 
@@ -118,20 +122,16 @@ impl OwnTimers {
     }
 
     pub(crate) fn insert(&mut self, place: usize, key: u16, timer: Key) {
-        if self.many.is_none() && self.few.len() < FEW_OWN_TIMERS {
+        if self.many.is_empty() && self.few.len() < FEW_OWN_TIMERS {
             return self.few.insert(place, (key, timer));
         }
-        let few = &mut self.few;
-        self.many.get_or_insert_with(|| Box::new(few.drain(..).collect())).insert(key, timer);
+        self.many.extend(self.few.drain(..));
+        self.many.insert(key, timer);
     }
 
     pub(crate) fn take(&mut self, key: u16) -> Option<Key> {
-        if let Some(many) = &mut self.many {
-            let timer = many.remove(&key);
-            if many.is_empty() {
-                self.many = None;
-            }
-            return timer;
+        if !self.many.is_empty() {
+            return self.many.remove(&key);
         }
         let place = self.place(key).ok()?;
         let (_, timer) = self.few.remove(place);
@@ -142,7 +142,7 @@ impl OwnTimers {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = Key> {
-        self.few.iter().map(|&(_, timer)| timer).chain(self.many.iter().flat_map(|many| many.values().copied()))
+        self.few.iter().map(|&(_, timer)| timer).chain(self.many.values().copied())
     }
 }
 

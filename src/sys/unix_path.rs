@@ -339,7 +339,7 @@ mod tests {
         };
         assert!(told("x".repeat(most)).is_ok());
         let longer = told("x".repeat(most + 1)).unwrap_err();
-        assert!(longer.contains(&format!("too long: {} bytes, of {most} at most", most + 1)), "{longer}");
+        assert!(longer.contains(&format!("too long: {} bytes, and the maximum is {most}", most + 1)), "{longer}");
         let other = told("\0".repeat(most)).unwrap_err();
         assert!(!other.contains("too long"), "{other}");
     }

@@ -23,7 +23,7 @@ const FEWER: usize = 4;
 pub(crate) const SUBJECTS: &[Subject] = &[
     ("timers at one instant, added and fired", |n| timers_fired(n, |_| Duration::ZERO)),
     ("timers at different instants, added and fired", |n| {
-        timers_fired(n, |k| Duration::from_nanos(((k * 7919) % 100_000) as u64))
+        timers_fired(n, |k| Duration::from_nanos(((k * 7919) % 100_000) as u64));
     }),
     ("timers cancelled in the order they were added", |n| timers_cancelled(n, false)),
     ("timers cancelled in reverse", |n| timers_cancelled(n, true)),
