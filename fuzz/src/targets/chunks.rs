@@ -25,16 +25,30 @@ pub fn run(data: &[u8]) {
         assert_eq!(*lenient, Ok((body.clone(), Some(*bytes))), "what is strictly right is right");
         assert_eq!(reference(&data[..*bytes]).as_ref(), Some(body));
     }
-    // Any data in any chunks is what was put in.
+    // Any data in any chunks is what was put in, whatever they are extended by.
     let mut encoded = Vec::new();
     for piece in pieces(data, seed.wrapping_add(1)) {
-        encoded.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        encoded.extend_from_slice(format!("{:x};a;b=c;d=\"", piece.len()).as_bytes());
+        encoded.extend(quoted(piece));
+        encoded.extend_from_slice(b"\"\r\n");
         encoded.extend_from_slice(piece);
         encoded.extend_from_slice(b"\r\n");
     }
-    encoded.extend_from_slice(b"0\r\n\r\nnext");
+    encoded.extend_from_slice(b"0\r\nX: ");
+    encoded.extend(data.iter().take(1000).filter(|byte| is_text(**byte)));
+    encoded.extend_from_slice(b"\r\nY:\r\n\r\nnext");
     let bytes = encoded.len() - 4;
     assert_eq!(decode(Body::strictly_chunked(), pieces(&encoded, seed)), Ok((data.to_vec(), Some(bytes))));
+}
+
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || !byte.is_ascii_control()
+}
+
+/// Returns what of `piece` may be in a quoted value, as it is written there.
+fn quoted(piece: &[u8]) -> impl Iterator<Item = u8> {
+    let text = piece.iter().copied().filter(|byte| is_text(*byte));
+    text.flat_map(|byte| [b'\\', byte].into_iter().skip(usize::from(!matches!(byte, b'"' | b'\\'))))
 }
 
 /// Returns the body, and where it ends if it does.

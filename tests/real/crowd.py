@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""A crowd of hostile clients, and honest ones beside it: what the honest ones wait, and what the crowd costs the server.
+
+    python3 tests/real/crowd.py           300 hostile clients
+    python3 tests/real/crowd.py --long    1,000, and for longer
+
+after `cargo build --examples --all-features`.  The crowd is a process of its own. An equal number of its clients each:
+read a few bytes a second of what they have requested; never read; flood; send a byte at a time; send urgent bytes; half-close
+and stay; reset, again and again.
+
+What honest clients wait depends on the machine, so they are measured without the crowd, too: the bound is in milliseconds,
+or twice that, whichever is more. Clients that do not read send until the kernel's buffers at both ends are full and the
+server's queue has reached its high mark, which is where it stops to read from them.
+"""
+
+import multiprocessing
+import resource
+import socket
+import statistics
+import struct
+import sys
+import time
+
+import harness
+from harness import Checks, Server, connect, example, receive, require
+
+LIMIT_S = 300
+DESCRIPTORS = 4096
+HONEST = 8
+MESSAGE = bytes(range(64))
+CHUNK = b"x" * 8192
+LARGE = b"x" * 65536  # Of those that do not read: 5 MB of it fill the buffers.
+STEP_S = 0.02  # The crowd acts so often.
+MIB = 1 << 20
+# Hostile clients: (how long they are there, the bound of the 99th percentile in ms, that of the server's memory in bytes).
+BOUNDS = {300: (8.0, 5.0, 8 * MIB), 1000: (60.0, 20.0, 64 * MIB)}
+
+
+class Hostile:
+    """One of the crowd; `act` is called every `STEP_S`, and returns how many bytes were sent."""
+
+    def __init__(self, address):
+        self.address = address
+        self.socket = None
+        self.open()
+
+    def open(self):
+        self.socket = socket.create_connection(self.address, harness.WAIT_S)
+        self.socket.setblocking(False)
+
+    def send(self, data, flags=0):
+        try:
+            return self.socket.send(data, flags)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            # It was ended, which is fair.
+            self.socket.close()
+            self.open()
+            return 0
+
+    def drop(self, count):
+        try:
+            self.socket.recv(count)
+        except OSError:
+            pass
+
+
+class Slow(Hostile):
+    def act(self):
+        self.drop(4)
+        return self.send(LARGE)
+
+
+class NeverReads(Hostile):
+    def act(self):
+        return self.send(LARGE)
+
+
+class Floods(Hostile):
+    def act(self):
+        self.drop(1 << 20)
+        return self.send(CHUNK)
+
+
+class Dribbles(Hostile):
+    def act(self):
+        self.drop(1)
+        return self.send(b"x")
+
+
+class Urgent(Hostile):
+    def act(self):
+        self.drop(64)
+        return self.send(b"!", socket.MSG_OOB)
+
+
+class HalfCloses(Hostile):
+    def open(self):
+        super().open()
+        self.socket.send(b"bye")
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def act(self):
+        return 0
+
+
+class Resets(Hostile):
+    def act(self):
+        sent = self.send(CHUNK)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+        self.open()
+        return sent
+
+
+KINDS = (Slow, NeverReads, Floods, Dribbles, Urgent, HalfCloses, Resets)
+
+
+def crowd(address, count, begun, stop, sent):
+    """The body of the crowd's process."""
+    clients = [KINDS[number % len(KINDS)](address) for number in range(count)]
+    begun.set()
+    while not stop.is_set():
+        next_at = time.monotonic() + STEP_S
+        sent.value += sum(client.act() for client in clients)
+        time.sleep(max(0.0, next_at - time.monotonic()))
+    for client in clients:
+        client.socket.close()
+
+
+def percentile_ms(address, seconds):
+    """The 99th percentile of what honest clients wait for an echo, in milliseconds, and how many echoes that were."""
+    waits = []
+    clients = [connect(address) for _ in range(HONEST)]
+    try:
+        for client in clients:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for client in clients:
+                begun = time.perf_counter()
+                client.sendall(MESSAGE)
+                require(receive(client, len(MESSAGE)) == MESSAGE, "another echo")
+                waits.append(time.perf_counter() - begun)
+            time.sleep(0.002)
+    finally:
+        for client in clients:
+            client.close()
+    return statistics.quantiles(waits, n=100)[98] * 1000, len(waits)
+
+
+def memory(server):
+    with open(f"/proc/{server.pid}/smaps_rollup", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss_Anon:"))
+
+
+def beside(count):
+    seconds, most_ms, most_bytes = BOUNDS[count]
+    with Server([example("echo_server"), "127.0.0.1:0"], descriptors_max=DESCRIPTORS) as server:
+        alone_ms, _ = percentile_ms(server.address, 2.0)
+        before = memory(server)
+        processes = multiprocessing.get_context("spawn")
+        begun, stop, sent = processes.Event(), processes.Event(), processes.Value("Q", 0)
+        hostile = processes.Process(target=crowd, args=(server.address, count, begun, stop, sent), daemon=True)
+        hostile.start()
+        try:
+            require(begun.wait(harness.WAIT_S * 3), "the crowd is not there")
+            beside_ms, echoes = percentile_ms(server.address, seconds)
+            peak = memory(server) - before
+            require(hostile.is_alive(), "the crowd has given up")
+        finally:
+            stop.set()
+            hostile.join(harness.WAIT_S)
+            if hostile.is_alive():
+                hostile.kill()
+        server.wait_until(lambda: server.descriptors() == server.descriptors_at_start, "all descriptors are closed")
+        server.require_quiet()
+        require(sent.value > count * 1000, f"the crowd has sent {sent.value} bytes")
+        found = (f"{beside_ms:.2f} ms for 99 of 100, {alone_ms:.2f} without them, {echoes} echoes; {peak / MIB:.1f} MiB more "
+                 f"for {sent.value / MIB:.0f} MiB sent")
+        require(beside_ms <= max(most_ms, 2 * alone_ms), f"more than {most_ms} ms: {found}")
+        require(peak <= most_bytes, f"more than {most_bytes / MIB:.0f} MiB: {found}")
+        return found
+
+
+def main():
+    checks = Checks(LIMIT_S)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, most), most))
+    checks.run("300 hostile clients", beside, 300)
+    if sys.argv[1:] == ["--long"]:
+        checks.run("1,000 hostile clients", beside, 1000)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    main()
