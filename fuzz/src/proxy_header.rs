@@ -30,13 +30,9 @@ pub(crate) fn find(data: &[u8], bytes_max: usize) -> Option<Result<Found, String
     }
 }
 
-pub(crate) use checksum_of::crc32c;
-
-mod checksum_of {
-    /// CRC-32C, a bit at a time.
-    pub(crate) fn crc32c(data: &[u8]) -> u32 {
-        !data.iter().fold(!0, |sum, byte| {
-            (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg()))
-        })
-    }
+/// CRC-32C, a bit at a time: not the one that the parser uses.
+pub(crate) fn crc32c(data: &[u8]) -> u32 {
+    !data.iter().fold(!0, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg()))
+    })
 }

@@ -76,8 +76,8 @@ fn told<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Told {
     Told { lines: lines.take(), answers }
 }
 
-/// Returns the text, with `\n` for CR NUL, if `data` has only options, subnegotiations and doubled bytes beside it, each
-/// of them complete.
+/// Returns the text, with `\n` for CR NUL, if `data` has only options, subnegotiations and doubled bytes beside it,
+/// each of them complete.
 fn text_of(data: &[u8]) -> Option<Vec<u8>> {
     let (mut text, mut at) = (Vec::new(), 0);
     while at < data.len() {
