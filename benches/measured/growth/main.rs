@@ -9,21 +9,33 @@
 // Two programs are included whole, each with what it shares with others.
 #![allow(clippy::duplicate_mod)]
 
+#[cfg(unix)]
 mod lists;
+#[cfg(unix)]
 mod parsers;
+#[cfg(unix)]
 mod support;
 
 use std::process::ExitCode;
 
+#[cfg(not(unix))]
+fn main() -> ExitCode {
+    eprintln!("valgrind, which counts, is of Unix");
+    ExitCode::FAILURE
+}
+
 /// Runs what is to be counted, and nothing else: callgrind counts from its first instruction to its last.
+#[cfg(unix)]
 #[inline(never)]
 pub(crate) fn counted(work: &mut dyn FnMut()) {
     work();
 }
 
 /// The name of what is counted, and what does it with so many elements.
+#[cfg(unix)]
 pub(crate) type Subject = (&'static str, fn(usize));
 
+#[cfg(unix)]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((part, counts)) = arguments.split_first() else {
