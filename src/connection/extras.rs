@@ -231,3 +231,27 @@ impl Connection {
         if self.flags.has(Flag::Made) { set } else { self.settings.limits.read_rate.or(set) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::heap::Timers;
+
+    #[test]
+    fn t1_many_timers_of_a_protocol_are_found_by_key_as_few_are() {
+        let (mut heap, mut own) = (Timers::new(), OwnTimers::default());
+        let keys: Vec<u16> = (0..=2 * FEW_OWN_TIMERS as u16).map(|n| n * 37 % 1000).collect();
+        let now = std::time::Instant::now();
+        let timers: Vec<Key> = keys.iter().map(|_| heap.insert(now, ())).collect();
+        for (&key, &timer) in keys.iter().zip(&timers) {
+            let place = own.find(key).unwrap_err();
+            own.insert(place, key, timer);
+            assert_eq!(own.find(key), Ok(timer));
+        }
+        assert_eq!(own.all().count(), keys.len());
+        for (&key, &timer) in keys.iter().zip(&timers) {
+            assert_eq!((own.take(key), own.take(key)), (Some(timer), None));
+        }
+        assert!(own.is_empty());
+    }
+}
