@@ -418,12 +418,15 @@ def without_threads(pid):
 
 
 def _rows():
-    """Returns the rows of the kernel's table of IPv4 TCP sockets: (local, remote, state, unread bytes, inode)."""
+    """Returns the rows of the kernel's table of IPv4 TCP sockets.
+
+    Each is (local, remote, state, bytes not acknowledged, bytes not read, inode).
+    """
     with open("/proc/net/tcp", encoding="utf-8") as file:
         for row in list(file)[1:]:
             fields = row.split()
-            unread_bytes = int(fields[4].split(":")[1], 16)
-            yield _address(fields[1]), _address(fields[2]), fields[3], unread_bytes, fields[9]
+            unacknowledged, unread = (int(count, 16) for count in fields[4].split(":"))
+            yield _address(fields[1]), _address(fields[2]), fields[3], unacknowledged, unread, fields[9]
 
 
 def _address(field):
@@ -439,18 +442,24 @@ def listening_address(pid):
             inodes.add(os.readlink(f"/proc/{pid}/fd/{name}"))
         except FileNotFoundError:
             pass  # It was closed after it was listed.
-    for local, _, state, _, inode in _rows():
+    for local, _, state, _, _, inode in _rows():
         if state == "0A" and f"socket:[{inode}]" in inodes:
             return local
     return None
 
 
 def accepted_and_read(server, client):
-    """Returns whether the server has accepted this client and read all its data, without relying on output."""
-    wanted = (server.address, client.getsockname())
-    for local, remote, _, unread_bytes, inode in _rows():
-        if (local, remote) == wanted:
-            return inode != "0" and unread_bytes == 0
+    """Returns whether the server has accepted this client and read all its data, without relying on output.
+
+    What the client has sent waits at its own end while there is no room at the server's: what is read is looked at only
+    after all of it has arrived there.
+    """
+    here, there = client.getsockname(), server.address
+    if any(unacknowledged for local, remote, _, unacknowledged, _, _ in _rows() if (local, remote) == (here, there)):
+        return False
+    for local, remote, _, _, unread, inode in _rows():
+        if (local, remote) == (there, here):
+            return inode != "0" and unread == 0
     return False
 
 
