@@ -1138,6 +1138,7 @@ BUGS = [
     ("resp", RESP + "store.rs", "Expiry::Keep if entry.is_over(now) => None,", ""),
     ("resp", RESP + "store.rs", "self.bytes = self.bytes - entry.value.len() + value.len();", ""),
     ("resp", RESP + "store.rs", "self.deadlines.remove(&(before, key.into()));", ""),
+    ("http", "examples/http_server.rs", "        self.time(transport, waits);\n        consumed\n", "        self.time(transport, waits);\n        if transport.is_reading() { consumed } else { data.len() }\n"),
     ("http", HTTP, "Err(httparse::Error::Version) if !data.iter().any(", "Err(httparse::Error::Version) if false && !data.iter().any("),
     ("http", HTTP, "if *searched > 0 && !ends(data, searched) {", "if false && !ends(data, searched) {"),
     ("http", HTTP, " && read.host.replace(field.value).is_some()", " && read.host.replace(field.value).is_none_or(|_| false)"),

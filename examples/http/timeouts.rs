@@ -1,4 +1,5 @@
-// Tests of the timeouts, in virtual time: on the real clock the tests would have to wait for them.
+// Tests of the timeouts, in virtual time: on the real clock the tests would have to wait for them. And of clients that
+// read late, which a simulated network plays.
 
 use switchboard::testing::Harness;
 use switchboard::{CloseReason, Timeout};
@@ -105,4 +106,29 @@ fn http_who_takes_no_answers_is_gone_after_a_minute_and_the_time_to_close() {
     assert!(harness.lost().is_none());
     harness.advance(MOMENT + limits().close_timeout);
     assert!(matches!(harness.lost(), Some(CloseReason::Timeout(Timeout::Close))));
+}
+
+/// Returns whether the n-th request is for a page that is there; the pattern has no short period.
+fn is_found(n: usize) -> bool {
+    (n * n / 7) % 3 == 0
+}
+
+#[test]
+fn http_a_late_reader_gets_the_answer_to_each_request() {
+    // Their answers are many times what the kernels and the loop keep for a client that does not read.
+    const REQUESTS: usize = 10_000;
+    let path = |n| if is_found(n) { "/" } else { "/no" };
+    let requests: String = (0..REQUESTS).map(|n| format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", path(n))).collect();
+    for ends in [false, true] {
+        let mut harness = harness();
+        harness.set_reading(false);
+        harness.feed(requests.as_bytes());
+        if ends {
+            harness.end();
+        }
+        harness.set_reading(true);
+        let found: Vec<bool> = statuses(&mut harness).iter().map(|status| status == "200 OK").collect();
+        assert!(found.iter().copied().eq((0..REQUESTS).map(is_found)), "{} answers, {ends}", found.len());
+        assert_eq!((harness.saw_end(), harness.saw_reset()), (ends, false));
+    }
 }
