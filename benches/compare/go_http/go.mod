@@ -1,0 +1,3 @@
+module switchboard/benches/compare/http
+
+go 1.19
