@@ -43,7 +43,8 @@ from report import machine, write_between_marks  # noqa: E402
 
 LOAD = table.TARGET / "release" / "load"
 RESULTS = HERE / "results.json"
-FRONT, PAGE = ROOT / "README.md", ROOT / "benches" / "README.md"  # What is shown in short, and in full.
+LOST = HERE / "lost.json"  # The last results of lost.py, for the row in short.
+FRONT, PAGE = ROOT / "README.md", HERE / "README.md"  # What is shown in short, and in full.
 PICTURE = HERE.parent / "compared.svg"  # Its path in the package, for the README that shows it.
 
 # Many short turns: a temporary slowdown of the machine affects them and their neighbours alike. Longer
@@ -374,7 +375,7 @@ def write_pages(results, front, page, file, picture):
     table.build_python([])
     table.run([table.PYTHON, HERE / "picture.py", file, picture])
     write_between_marks(page, "compared", tables.for_readme(results, os.path.relpath(picture, page.parent)))
-    write_between_marks(front, "summary", tables.summary(results, os.path.relpath(picture, front.parent)))
+    write_between_marks(front, "summary", tables.summary(results, os.path.relpath(picture, front.parent), json.loads(LOST.read_text())))
 
 
 def check_that_it_can_be_shown(results):

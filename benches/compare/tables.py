@@ -123,8 +123,8 @@ SUMMED_UP = ("tcp-echo-50", "tcp-echo-1000", "tcp-pipelined", "tcp-connect", "fa
 ASKED_FOR = ("switchboard", "mio", "tokio", "calloop", "libuv", "go", "asyncio")
 
 
-def summary(results, picture):
-    """Returns five rows and the picture."""
+def summary(results, picture, found):
+    """Returns the picture, five rows, and a sixth of the answers that were lost, as `lost.py` has found it."""
     compared = results["compared"]
     by_name = {row["name"]: row for row in compared["workloads"]}
     names = [name for name in ASKED_FOR if name in compared["peers"]]
@@ -135,7 +135,7 @@ def summary(results, picture):
         f"![CPU time of the server beside its peers, and how cost grows]({picture})\n\n"
         f"CPU time of the server, as a ratio to a loop by hand on epoll ({compared['date']}, `{COMMAND}`; medians, with"
         " quartiles for this crate):\n\n"
-        f"{markdown(['', *names], rows)}"
+        f"{markdown(['', *names], [*rows, lost_row(found, names)])}\n{lost_in_words(found)}\n"
     )
 
 
@@ -160,4 +160,62 @@ def for_readme(results, picture):
         " all), and messages, connections or delivered lines a second. All clients send again at once, so these say how"
         " fast the whole is, not how long a message takes on a server at rest.\n\n"
         f"{speeds(compared)}\n</details>\n"
+    )
+
+
+# -------------------------------------------------------------------------------------------------- lost answers
+
+LOST_COMMAND = "python3 benches/compare/lost.py"
+DIALECTS = {"echo": "echo", "http": "HTTP", "resp": "Redis' protocol"}
+# Those whose losses the front page states in words, besides the columns of its table.
+SAID = ("http", "resp")
+
+
+def lost(found):
+    """Returns how many answers arrived, a row for each server."""
+    head = ["server", "version", *found["scenarios"].values(), "memory at the peak (at rest), MiB"]
+    rows = []
+    for name, server in found["servers"].items():
+        scenarios = [server["scenarios"][scenario] for scenario in found["scenarios"]]
+        shown = f"{DIALECTS[server['dialect']]}: {name}"
+        rows.append([shown, server["version"], *map(arrived, scenarios), memory(scenarios)])
+    return markdown(head, rows)
+
+
+def arrived(scenario):
+    shown = "all" if scenario["ended"] == "all" else f"{scenario['received']:,}, then {scenario['ended']}"
+    return shown if scenario["serves"] else f"{shown}; serves nobody any more"
+
+
+def memory(scenarios):
+    peaks = [scenario["peak_mib"] for scenario in scenarios if scenario["peak_mib"] is not None]
+    return f"{max(peaks):.1f} ({min(scenario['at_rest_mib'] for scenario in scenarios):.1f})"
+
+
+def lost_of(server):
+    return sum(scenario["sent"] - scenario["received"] for scenario in server["scenarios"].values())
+
+
+def lost_for_readme(found):
+    return f"Measured on {found['date']} by `{LOST_COMMAND} --write-readme`: {found['machine']}.\n\n{lost(found)}"
+
+
+def lost_row(found, names):
+    """Returns the row of the front page's table."""
+    total = sum(scenario["sent"] for scenario in found["servers"][OURS]["scenarios"].values())
+    counts = (f"{lost_of(found['servers'][name]):,}" if name in found["servers"] else NOTHING for name in names)
+    return [f"answers lost, of {total:,}", *counts]
+
+
+def lost_in_words(found):
+    """Returns a paragraph of the servers that the table has no column for."""
+    shares = []
+    for dialect in SAID:
+        for name, server in found["servers"].items():
+            if server["dialect"] == dialect:
+                shares.append(f"{name} {lost_of(server):,}")
+    return (
+        f"The last row counts the answers to {found['requests']:,} pipelined requests that did not arrive, in each of four"
+        " cases: the client reads late, also ends its stream before that, reads slowly, or is beside others that reset"
+        f" ({found['date']}, `{LOST_COMMAND}`). Servers of HTTP and of Redis' protocol: {', '.join(shares)}."
     )
