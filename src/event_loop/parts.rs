@@ -199,12 +199,7 @@ impl Parts {
             self.outbox.gathered.set_room(0);
             self.outbox.gathered.bytes.clear();
         }
-        self.work.add_loss(Loss { id, reason, handover });
-        self.descriptor_closed();
-        if let Some(listener) = listener {
-            self.one_less(listener, id);
-        }
-        self.one_less_in_loop();
+        note_loss(self, listener, Loss { id, reason, handover });
     }
 
     /// Ends a connection that has more to it than a socket and a protocol. Returns who gets it, if it is detached.
@@ -476,4 +471,26 @@ pub(super) fn refuse_stream(
     socket.reset();
     parts.descriptor_closed();
     parts.refuse(Discarded::Protocol(protocol), error)
+}
+
+/// Does what [`Parts::finish`] does, for a connection that has closed after its peer has: nothing is left to send, its
+/// callback has returned, and it does not end specially.
+#[inline(always)]
+pub(super) fn finish_quickly(parts: &mut Parts, id: Id) {
+    let Some(connection) = parts.slots.connection_mut(id) else { return };
+    connection.lose(&CloseReason::PeerClosed, parts.outbox.pool());
+    let listener = connection.settings.listener;
+    note_loss(parts, listener, Loss { id, reason: CloseReason::PeerClosed, handover: None });
+}
+
+/// Queues the call of `connection_lost` of a connection that has closed its socket, which may make room for another.
+#[inline(always)]
+fn note_loss(parts: &mut Parts, listener: Option<Id>, loss: Loss) {
+    let id = loss.id;
+    parts.work.add_loss(loss);
+    parts.descriptor_closed();
+    if let Some(listener) = listener {
+        parts.one_less(listener, id);
+    }
+    parts.one_less_in_loop();
 }
