@@ -1305,6 +1305,7 @@ BUGS = [
     ("y2", FILTERING, "connection.push(Piece::Borrowed(&gathered), taken, pool);", "connection.push(Piece::Borrowed(&gathered), 0, pool);"),
     ("y2", FILTERING, "        chain.give_back(&mut parts.buffers.filters);\n", "        let _ = chain;\n"),
     ("y2", LOOP + "receive.rs", "if is_quiet && connection.is_out_and_filtered() =>", "if false && is_quiet && connection.is_out_and_filtered() =>"),
+    ("y2", CHAIN, "if *put_back > 0 && count < *put_back + *put_back / 4 {", "if false && count < *put_back {"),
     ("y2", "src/connection/filtered.rs", "            chain.keep(data);\n", "            let _ = chain;\n"),
     ("y4", CHAIN, "self.is_ready() || self.failed_open", "self.is_ready()"),
     ("y4", CHAIN, "            down.truncate(before.1);\n", ""),
