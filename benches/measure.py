@@ -2,7 +2,7 @@
 """Counts what a message, a connection and idling cost: not timed, so the figures are valid on a busy machine too.
 
     python3 benches/measure.py                      builds, measures, prints
-    python3 benches/measure.py instructions rest    only those of: instructions, lines, connections, calls, memory, rest
+    python3 benches/measure.py instructions rest    only those of: instructions, unix, broadcast, lines, connections, calls, memory, rest
     python3 benches/measure.py tls                  the same over TLS, which is measured only on request
     python3 benches/measure.py --check              also fails if a figure exceeds its bound in bounds.toml
     python3 benches/measure.py --breakdown          also prints which functions the instructions are spent in
@@ -42,11 +42,14 @@ MESSAGE = b"sixty-four bytes, as the measurements of such loops have them.\r\n"
 LINES = 16  # Lines that arrive together, each as long as a message.
 READY = 50  # Connections that are ready at each poll.
 ROUNDS = (5, 55)  # The difference of two runs, so that starting and ending do not count.
+MEMBERS = (100, 1_000)  # Of a broadcast.
 REST_S = 10
 IDLE = (5_000, 10_000)
 IDLE_SERVERS = (  # Flags, bound, and what they add.
     ([], "bytes_a_connection", "its protocol included"),
     (["--idle-timeout"], "bytes_a_connection_with_timeout", "with an idle timeout"),
+    (["--filter"], "bytes_a_connection_with_filter", "with a filter"),
+    (["--idle-timeout", "--filter"], "bytes_a_connection_with_both", "with an idle timeout and a filter"),
 )
 SPARE_DESCRIPTORS = 64
 
@@ -103,7 +106,12 @@ class TurnByTurn:
         self.server.process.stdin.flush()
 
     def connect(self):
-        return connect(self.server.address)
+        if not isinstance(self.server.address, str):
+            return connect(self.server.address)
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(harness.WAIT_S)
+        client.connect(self.server.address)
+        return client
 
 
 def profile_of(binary, workload, rounds, flags):
@@ -138,6 +146,26 @@ def messages(ready, message=MESSAGE):
             server.turn()  # Accepts them.
             for _ in range(rounds):
                 exchange(server, clients, message)
+
+    return workload
+
+
+def broadcasts(members):
+    """One of the members sends, and all receive."""
+
+    def workload(server, rounds):
+        with contextlib.ExitStack() as sockets:
+            clients = []
+            for first in range(0, members, READY):
+                clients += [sockets.enter_context(server.connect()) for _ in range(first, min(first + READY, members))]
+                server.turn()  # Accepts them.
+                expected = server.server.descriptors_at_start + len(clients)
+                server.server.wait_until(lambda expected=expected: server.server.descriptors() >= expected, "not all accepted")
+            for _ in range(rounds):
+                clients[0].sendall(MESSAGE)
+                server.turn()
+                for client in clients:
+                    require(receive(client, len(MESSAGE)) == MESSAGE, "not what was sent")
 
     return workload
 
@@ -181,6 +209,26 @@ def instructions(builds, breakdown):
         if bound == "instructions_a_message":
             allocations = cost.calls(ALLOCATORS)
             yield Figure("allocations_a_message", "a 64-byte message echoed", allocations, "allocations", command)
+        if breakdown:
+            print(cost.table())
+
+
+def unix(builds, breakdown):
+    with tempfile.TemporaryDirectory() as folder:
+        # Each run of the server binds the path anew.
+        cost = difference(builds.server(), messages, READY, ["--unix", os.path.join(folder, "socket")])
+    what = f"a 64-byte message echoed over a Unix stream, {READY} ready at each poll, bench profile"
+    yield Figure("instructions_a_message_unix", what, cost.instructions(), "instructions", "python3 benches/measure.py unix")
+    if breakdown:
+        print(cost.table())
+
+
+def broadcast(builds, breakdown):
+    raise_descriptor_limit()
+    for members in MEMBERS:
+        cost = difference(builds.server(), broadcasts, members, ["--broadcast"])
+        what = f"64 bytes broadcast to {members:,}, to each of them, bench profile"
+        yield Figure("instructions_a_receiver", what, cost.instructions(), "instructions", "python3 benches/measure.py broadcast")
         if breakdown:
             print(cost.table())
 
@@ -416,7 +464,7 @@ def write_table(readme, figures):
     write_between_marks(readme, "measured", taken + "\n\n" + "\n".join(lines) + "\n")
 
 
-PARTS = {part.__name__: part for part in (instructions, lines, connections, calls, memory, rest)}
+PARTS = {part.__name__: part for part in (instructions, unix, broadcast, lines, connections, calls, memory, rest)}
 # Only on request, since it builds another package and its dependencies.
 MORE_PARTS = {"tls": tls}
 

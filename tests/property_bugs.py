@@ -16,8 +16,8 @@ BUGS = [
         (LOOP + "slots.rs", "match self.slab.get(id.slot as usize) {\n            Some(slot) if slot.generation == id.generation => Some(slot),",
          "match self.slab.get(id.slot as usize) {\n            Some(slot) => Some(slot),")]),
     ("a slot is freed at once", 300, [
-        (LOOP + "parts.rs", "self.work.add_loss(Loss { id, reason, handover });",
-         "self.work.add_loss(Loss { id, reason, handover });\n        self.slots.remove(id);")]),
+        (LOOP + "parts.rs", "parts.work.add_loss(loss);",
+         "parts.work.add_loss(loss);\n    parts.slots.remove(id);")]),
     ("a used-up read budget carries nothing over", 300, [
         (LOOP + "receive.rs", "read_bytes_per_turn_max {\n            self.parts.carry_over(id);", "read_bytes_per_turn_max {")]),
     ("a used-up accept budget carries nothing over", 300, [

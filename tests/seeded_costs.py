@@ -42,6 +42,8 @@ COSTS = [
      A_MESSAGE, "\n        let _ = self.parts.slots.connection(id).and_then(|connection| connection.socket()?.local_addr().ok());"),
     ("twenty instructions a line", ["lines"], ["instructions_a_line"], "src/framing/lines.rs",
      "*search = if end < NEAR_BYTES { Search::Near } else { Search::Far };", instructions(20)),
+    ("instructions a receiver", ["broadcast"], ["instructions_a_receiver"], "src/event_loop/broadcast.rs",
+     "let was_queued = connection.has_output();", instructions(20)),
     ("an allocation a connection", ["connections"], ["allocations_a_connection"], CONNECTION, A_CONNECTION,
      "\n        drop(std::hint::black_box(Box::new(1)));"),
     ("instructions a connection", ["connections"], ["instructions_a_connection"], CONNECTION, A_CONNECTION,

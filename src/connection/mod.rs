@@ -176,8 +176,10 @@ impl Connection {
         protocol: Box<dyn Protocol>,
         peer: Address,
         settings: Rc<Settings>,
+        began_ns: u64,
     ) -> Connection {
         let mut connection = Connection::begin(Some(socket), protocol, Peer::Known(peer), settings, Life::new(true));
+        connection.began_ns = began_ns;
         connection.flags.set(Flag::Writable, true);
         connection
     }

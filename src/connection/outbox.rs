@@ -135,6 +135,12 @@ impl Outbox {
         self.log.share_bytes(id)
     }
 
+    /// Returns whether a connection has a share of the log.
+    #[inline]
+    pub(crate) fn has_share(&self, id: Id) -> bool {
+        self.log.has_share(id)
+    }
+
     /// Returns whether any connection has a share of the log.
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {

@@ -125,6 +125,12 @@ impl SharedLog {
         }
     }
 
+    /// Returns whether a connection has a share.
+    #[inline]
+    pub(crate) fn has_share(&self, id: Id) -> bool {
+        self.share(id).is_some()
+    }
+
     /// Returns how many bytes a connection's share has.
     #[inline]
     pub(crate) fn share_bytes(&self, id: Id) -> usize {

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 
+use super::parts::refuse_stream;
+use super::receive::tell_made;
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
 use super::work::Discarded;
 use super::{Core, Parts, filtering};
-use crate::connection::Connection;
+use crate::connection::{Connection, Flag, Settings};
 use crate::ids::Id;
 use crate::limits::WhenFull;
 #[cfg(feature = "workers")]
@@ -20,7 +23,7 @@ use crate::sys::Backlog;
 use crate::sys::{self, AcceptError, Rest};
 #[cfg(feature = "workers")]
 use crate::threads::backlog::Wake;
-use crate::{Address, Context, Detached, ListenerError, ListenerId};
+use crate::{Address, Context, Detached, ListenerError, ListenerId, Protocol};
 
 impl Core {
     /// Accepts waiting connections, up to the batch of a turn (A3).
@@ -61,10 +64,13 @@ impl Core {
                 Accepted::Connection(socket, peer) => {
                     accepted_any = true;
                     self.parts.counters.accepts += u64::from(!listener.is_fed());
-                    if is_full {
-                        self.parts.give_up_for(id);
+                    let settings = listener.settings.clone();
+                    let may_divert = is_full || listener.may_divert();
+                    if may_divert && is_diverted(&mut self.parts, id, is_full, &peer) {
+                        divert(self, id, socket, peer);
+                    } else {
+                        self.admit(id, factory, socket, peer, settings);
                     }
-                    self.admit(id, factory, socket, peer);
                 }
                 Accepted::Failed(AcceptError::Drained, _) => {
                     listener.readable = false;
@@ -92,28 +98,12 @@ impl Core {
     }
 
     /// Makes a connection from an accepted socket, if the factory wants it (A5).
-    #[inline]
-    fn admit(&mut self, id: Id, factory: &mut Factory, socket: sys::Stream, peer: Address) {
-        let is_loop_full = self.parts.admission.is_full();
-        let Some(mut listener) = self.parts.slots.listener_mut(id) else { return };
-        if let Some(receiver) = listener.receiver.take() {
-            let (unread, unsent) = listener.take_rest().unwrap_or_default();
-            return self.give_away(id, receiver, Detached::new(socket, Some(peer), unread, unsent));
-        }
-        let mut is_refused = listener.is_full() || is_loop_full;
-        if listener.settings.limits.connections_per_peer_max.is_some() {
-            is_refused = is_refused || self.parts.peer_is_at_cap(id, &peer);
-            let Some(again) = self.parts.slots.listener_mut(id) else { return };
-            listener = again;
-        }
-        if is_refused {
-            return self.parts.turn_away(id, socket, true);
-        }
-        let settings = listener.settings.clone();
+    #[inline(always)]
+    fn admit(&mut self, id: Id, factory: &mut Factory, socket: sys::Stream, peer: Address, settings: Rc<Settings>) {
         let answer = self.guard_often("a factory", |core| factory(&mut Context::new(core), &peer));
         match answer {
             Some(Some(protocol)) if self.parts.life.is_open() => {
-                self.begin_connection(id, Connection::new(socket, protocol, peer, settings));
+                self.begin_connection(id, socket, protocol, peer, settings);
             }
             Some(protocol) => {
                 self.drop_guarded(protocol);
@@ -142,26 +132,42 @@ impl Core {
         }
     }
 
-    #[inline]
-    fn begin_connection(&mut self, listener: Id, connection: Connection) {
-        match self.parts.add_connection(connection) {
-            Ok(id) => {
-                match self.parts.slots.listener_mut(listener) {
-                    Some(of) => {
-                        of.live += 1;
-                        if of.is_special() && begin_specially(self, listener, id) {
-                            return;
-                        }
-                    }
-                    None => self.parts.restore_orphaned(id),
-                }
-                self.call_made(id);
-            }
-            // Its socket was reset; the listener goes on (X5).
+    #[inline(always)]
+    fn begin_connection(
+        &mut self,
+        listener: Id,
+        mut socket: sys::Stream,
+        protocol: Box<dyn Protocol>,
+        peer: Address,
+        settings: Rc<Settings>,
+    ) {
+        let id = match self.parts.register_stream(&mut socket) {
+            Ok(id) => id,
+            // The listener goes on.
             Err(error) => {
+                let error = refuse_stream(&mut self.parts, socket, protocol, error);
                 self.parts.counters.accept_errors += 1;
                 self.parts.report(listener, &format_args!("cannot register an accepted connection: {error}"));
+                return;
             }
+        };
+        let is_plain = match self.parts.slots.listener_mut(listener) {
+            Some(of) => {
+                of.live += 1;
+                !of.is_special() && !log::log_enabled!(log::Level::Debug)
+            }
+            None => false,
+        };
+        let connection = Connection::new(socket, protocol, peer, settings, self.parts.time.now_ns());
+        match self.parts.slots.insert_connection(id, connection) {
+            Some(connection) if is_plain && !connection.begins_specially() => {
+                self.parts.counters.connections_made += 1;
+                connection.flags.set(Flag::Made, true);
+                if let Some(out) = connection.check_out(self.parts.outbox.room()) {
+                    tell_made(self, id, out);
+                }
+            }
+            _ => begin_specially(self, listener, id),
         }
     }
 
@@ -201,18 +207,47 @@ impl Core {
     }
 }
 
-/// Begins a connection of a listener that counts peers, is fed or has filters. Returns whether it begins with filters.
+/// Returns whether an accepted socket is handed off, or refused because the listener, the loop or its peer has as many
+/// connections as it may have.
 #[cold]
-fn begin_specially(core: &mut Core, listener: Id, id: Id) -> bool {
+fn is_diverted(parts: &mut Parts, id: Id, is_full: bool, peer: &Address) -> bool {
+    if is_full {
+        parts.give_up_for(id);
+    }
+    let is_loop_full = parts.admission.is_full();
+    let Some(listener) = parts.slots.listener(id) else { return true };
+    let caps_peers = listener.settings.limits.connections_per_peer_max.is_some();
+    listener.gives_away() || listener.is_full() || is_loop_full || caps_peers && parts.peer_is_at_cap(id, peer)
+}
+
+/// Hands an accepted socket off, or refuses its peer.
+#[cold]
+fn divert(core: &mut Core, id: Id, socket: sys::Stream, peer: Address) {
+    let Some(listener) = core.parts.slots.listener_mut(id) else { return };
+    let Some(receiver) = listener.receiver.take() else { return core.parts.turn_away(id, socket, true) };
+    let (unread, unsent) = listener.take_rest().unwrap_or_default();
+    core.give_away(id, receiver, Detached::new(socket, Some(peer), unread, unsent));
+}
+
+/// Begins a connection that has timeouts, a rate or filters, that is logged, or whose listener counts peers, is fed or
+/// was closed by its own factory.
+#[cold]
+fn begin_specially(core: &mut Core, listener: Id, id: Id) {
     let makers = match core.parts.slots.listener(listener) {
-        Some(of) => of.filters.clone(),
-        None => return false,
+        Some(of) if of.is_special() => of.filters.clone(),
+        Some(_) => return core.call_made(id),
+        None => {
+            core.parts.restore_orphaned(id);
+            return core.call_made(id);
+        }
     };
     core.parts.note_begun(listener, id);
-    if !makers.is_empty() && filtering::put_in_accepted(core, id, &makers) {
+    if makers.is_empty() {
+        return core.call_made(id);
+    }
+    if filtering::put_in_accepted(core, id, &makers) {
         filtering::begin(core, id);
     }
-    !makers.is_empty()
 }
 
 /// Tells the owner of a listener that one of its connections ended before its filters were ready, as often as that is

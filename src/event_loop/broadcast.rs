@@ -143,6 +143,9 @@ impl Parts {
 
     #[inline(never)]
     fn queue_share_slowly(&mut self, id: Id) {
+        if !self.outbox.has_share(id) {
+            return;
+        }
         if self.slots.connection(id).is_some_and(|connection| !connection.has_output()) {
             // From here on the connection waits for its peer.
             self.time.look_at_clock();

@@ -28,7 +28,7 @@ use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id, Range};
 use crate::listener::admission::Admission;
 use crate::rate::RateGroups;
-use crate::sys::{Clock, Poller, Readiness};
+use crate::sys::{Clock, Poller, Readiness, Stream};
 use crate::threads::handle::Inbox;
 use crate::time::deadlines::Deadlines;
 use crate::{CloseReason, Context, Counters, LoopLimits, Protocol};
@@ -89,30 +89,13 @@ impl Parts {
         error
     }
 
-    /// Puts a connection into a slot and registers its socket. If that fails the socket is reset (X5).
-    #[inline(always)]
-    pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
-        let id = self.slots.insert_connection(connection)?;
-        let connection = self.slots.connection_mut(id).expect("it was just inserted");
-        connection.began_ns = self.time.now_ns();
-        let socket = connection.socket_mut().expect("it is new");
-        if let Err(error) = socket.register(&self.poller, id.token()) {
-            self.undo_adding(id);
-            return Err(error);
-        }
+    /// Registers the socket of a connection that is then put into the slot with the returned id.
+    #[inline]
+    pub(super) fn register_stream(&mut self, socket: &mut Stream) -> io::Result<Id> {
+        let id = self.slots.next_id()?;
+        socket.register(&self.poller, id.token())?;
         self.admission.one_more();
         Ok(id)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn undo_adding(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        connection.lose(&CloseReason::Aborted, self.outbox.pool());
-        let protocol = connection.protocol.take();
-        self.work.discard_any(protocol.map(Discarded::Protocol));
-        self.slots.remove(id);
-        self.descriptor_closed();
     }
 
     pub(crate) fn stats(&self, id: Id) -> ConnectionStats {
@@ -131,7 +114,13 @@ impl Parts {
             Err(error) => return Err(self.refuse(Discarded::Protocol(protocol), error)),
         };
         let Detached { stream, unread, unsent, chain, .. } = detached;
-        let id = self.add_connection(Connection::new(stream.take(), protocol, peer, self.settings.clone()))?;
+        let mut socket = stream.take();
+        let id = match self.register_stream(&mut socket) {
+            Ok(id) => id,
+            Err(error) => return Err(refuse_stream(self, socket, protocol, error)),
+        };
+        let connection = Connection::new(socket, protocol, peer, self.settings.clone(), self.time.now_ns());
+        self.slots.insert_at(id, Tenant::Connection(connection));
         self.restore(id, &unread, unsent, chain);
         Ok(id)
     }
@@ -210,12 +199,7 @@ impl Parts {
             self.outbox.gathered.set_room(0);
             self.outbox.gathered.bytes.clear();
         }
-        self.work.add_loss(Loss { id, reason, handover });
-        self.descriptor_closed();
-        if let Some(listener) = listener {
-            self.one_less(listener, id);
-        }
-        self.one_less_in_loop();
+        note_loss(self, listener, Loss { id, reason, handover });
     }
 
     /// Ends a connection that has more to it than a socket and a protocol. Returns who gets it, if it is detached.
@@ -473,4 +457,40 @@ impl Parts {
             AnyId::Timer(id) => self.time.set_background(id.0, background),
         }
     }
+}
+
+/// Resets a socket that cannot be registered (X5).
+#[cold]
+#[inline(never)]
+pub(super) fn refuse_stream(
+    parts: &mut Parts,
+    socket: Stream,
+    protocol: Box<dyn Protocol>,
+    error: io::Error,
+) -> io::Error {
+    socket.reset();
+    parts.descriptor_closed();
+    parts.refuse(Discarded::Protocol(protocol), error)
+}
+
+/// Does what [`Parts::finish`] does, for a connection that has closed after its peer has: nothing is left to send, its
+/// callback has returned, and it does not end specially.
+#[inline(always)]
+pub(super) fn finish_quickly(parts: &mut Parts, id: Id) {
+    let Some(connection) = parts.slots.connection_mut(id) else { return };
+    connection.lose(&CloseReason::PeerClosed, parts.outbox.pool());
+    let listener = connection.settings.listener;
+    note_loss(parts, listener, Loss { id, reason: CloseReason::PeerClosed, handover: None });
+}
+
+/// Queues the call of `connection_lost` of a connection that has closed its socket, which may make room for another.
+#[inline(always)]
+fn note_loss(parts: &mut Parts, listener: Option<Id>, loss: Loss) {
+    let id = loss.id;
+    parts.work.add_loss(loss);
+    parts.descriptor_closed();
+    if let Some(listener) = listener {
+        parts.one_less(listener, id);
+    }
+    parts.one_less_in_loop();
 }

@@ -8,6 +8,7 @@
 
 use std::thread;
 
+use super::parts::finish_quickly;
 use super::send::await_hang_up;
 use super::{Core, filtering};
 use crate::connection::{Arrival, CheckedOut, Flag, GATHERED_BYTES_MAX, READ_BYTES_MAX, Read};
@@ -98,7 +99,10 @@ impl Core {
         if let Some(connection) = self.parts.slots.connection_mut(id) {
             if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && connection.is_out_and_over() {
                 connection.protocol = Some(out.protocol);
-                return self.parts.finish(id, CloseReason::PeerClosed);
+                return match connection.ends_specially() || self.parts.outbox.is_shared() {
+                    true => self.parts.finish(id, CloseReason::PeerClosed),
+                    false => finish_quickly(&mut self.parts, id),
+                };
             }
         }
         self.end_slowly(id, out.protocol, result);

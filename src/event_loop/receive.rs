@@ -4,7 +4,7 @@ use super::send::await_hang_up;
 use super::work::Discarded;
 use super::{Core, Parts, filtering};
 use crate::connection::input::Input;
-use crate::connection::{Connection, Flag, Read, State};
+use crate::connection::{CheckedOut, Connection, Flag, Read, State};
 use crate::ids::Id;
 use crate::reason::Limit;
 use crate::{CloseReason, Protocol, Timeout, Transport};
@@ -37,22 +37,8 @@ impl Core {
         } else {
             self.parts.counters.connections_made += 1;
         }
-        let Some(mut out) = connection.check_out(room) else { return };
-        let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_made(transport);
-        let result = self.call_out(id, &mut out, "connection_made", tell);
-        if let Some(connection) = self.parts.slots.connection_mut(id) {
-            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && connection.is_out_and_idle() {
-                connection.protocol = Some(out.protocol);
-                return;
-            }
-        }
-        let is_quiet = result.is_ok() && self.parts.outbox.gathered.bytes.is_empty();
-        match self.parts.slots.connection_mut(id) {
-            // A flush follows whatever made its filters ready, and by then the rest of the same read has been handled.
-            Some(connection) if is_quiet && connection.is_out_and_filtered() => {
-                connection.protocol = Some(out.protocol);
-            }
-            _ => self.end_slowly(id, out.protocol, result),
+        if let Some(out) = connection.check_out(room) {
+            tell_made(self, id, out);
         }
     }
 
@@ -399,6 +385,20 @@ impl Core {
                 return self.parts.carry_over(id);
             }
         }
+    }
+}
+
+/// Calls the `connection_made` of a protocol that is taken out for it.
+#[inline(never)]
+pub(super) fn tell_made(core: &mut Core, id: Id, mut out: CheckedOut) {
+    let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_made(transport);
+    let result = core.call_out(id, &mut out, "connection_made", tell);
+    let is_quiet = result.is_ok() && core.parts.outbox.gathered.bytes.is_empty();
+    match core.parts.slots.connection_mut(id) {
+        Some(connection) if is_quiet && connection.is_out_and_idle() => connection.protocol = Some(out.protocol),
+        // A flush follows whatever made its filters ready, and by then the rest of the same read has been handled.
+        Some(connection) if is_quiet && connection.is_out_and_filtered() => connection.protocol = Some(out.protocol),
+        _ => core.end_slowly(id, out.protocol, result),
     }
 }
 

@@ -58,29 +58,43 @@ impl Slots {
 
     /// Inserts a tenant; fails with [`LoopError::Full`] if no token could name its slot.
     pub(crate) fn insert(&mut self, tenant: Tenant) -> io::Result<Id> {
-        self.place(tenant)
+        let id = self.next_id()?;
+        self.insert_at(id, tenant);
+        Ok(id)
     }
 
-    /// Like [`insert`](Slots::insert), but builds the connection in place: it is too large to be moved around.
-    #[inline(always)]
-    pub(crate) fn insert_connection(&mut self, connection: Connection) -> io::Result<Id> {
-        self.place(Tenant::Connection(connection))
+    /// Inserts a tenant under the id that was returned last.
+    #[inline(never)]
+    pub(crate) fn insert_at(&mut self, id: Id, tenant: Tenant) {
+        self.connections += usize::from(matches!(tenant, Tenant::Connection(_)));
+        self.datagrams += usize::from(matches!(tenant, Tenant::Datagram(_)));
+        self.foreground += 1;
+        self.slab.insert(Slot { generation: id.generation, background: false, tenant });
     }
 
-    #[inline(always)]
-    fn place(&mut self, tenant: Tenant) -> io::Result<Id> {
-        let entry = self.slab.vacant_entry();
-        if entry.key() > SLOT_MAX {
+    /// Returns the id of the next tenant, which must be inserted under it.
+    #[inline]
+    pub(crate) fn next_id(&mut self) -> io::Result<Id> {
+        let slot = self.slab.vacant_key();
+        if slot > SLOT_MAX {
             return Err(LoopError::Full.into());
         }
         let generation = self.next_generation;
         self.next_generation = generation.checked_add(1).expect("2^64 insertions take longer than any process lives");
-        self.connections += usize::from(matches!(tenant, Tenant::Connection(_)));
-        self.datagrams += usize::from(matches!(tenant, Tenant::Datagram(_)));
+        Ok(Id { slot: slot as u32, generation })
+    }
+
+    /// Inserts a connection under the id that was returned last, and builds it in place: it is too large to be moved
+    /// around. Called from a single place, so that it is inlined there.
+    #[inline(always)]
+    pub(crate) fn insert_connection(&mut self, id: Id, connection: Connection) -> Option<&mut Connection> {
+        self.connections += 1;
         self.foreground += 1;
-        let id = Id { slot: entry.key() as u32, generation };
-        entry.insert(Slot { generation, background: false, tenant });
-        Ok(id)
+        let slot = Slot { generation: id.generation, background: false, tenant: Tenant::Connection(connection) };
+        match &mut self.slab.vacant_entry().insert(slot).tenant {
+            Tenant::Connection(connection) => Some(connection),
+            _ => None,
+        }
     }
 
     /// Inserts a slot for a further socket of a listener: in the background, since the listener's own slot counts.
@@ -101,13 +115,12 @@ impl Slots {
     /// Like [`remove`](Slots::remove), but drops a connection in place: it is too large to be moved around.
     #[inline]
     pub(crate) fn free(&mut self, id: Id) {
-        match self.slot(id) {
+        match self.slot_mut(id) {
             Some(slot) if matches!(slot.tenant, Tenant::Connection(_)) => {
                 let is_background = slot.background;
+                slot.tenant = Tenant::Further(id);
                 self.count_out(true, is_background);
-                if let Tenant::Connection(connection) = self.slab.remove(id.slot as usize).tenant {
-                    drop(connection);
-                }
+                std::mem::forget(self.slab.remove(id.slot as usize));
             }
             _ => drop(self.remove(id)),
         }

@@ -111,6 +111,12 @@ impl Listener {
         self.receiver.is_some()
     }
 
+    /// Returns whether it hands off what it accepts, or caps the connections of each peer.
+    #[inline]
+    pub(crate) fn may_divert(&self) -> bool {
+        self.receiver.is_some() || self.settings.limits.connections_per_peer_max.is_some()
+    }
+
     /// Returns whether it has more to do for a connection that opens or closes than to count it.
     #[inline]
     pub(crate) fn is_special(&self) -> bool {

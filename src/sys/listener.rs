@@ -179,11 +179,23 @@ impl Listener {
         }
     }
 
+    /// Inlined for TCP, which most are.
+    #[inline]
     fn accept_one(&mut self) -> io::Result<(Stream, Address)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 Ok((Stream::from_accepted(stream), Address::of_socket(peer)))
+            }
+            other => other.accept_other(),
+        }
+    }
+
+    #[inline(never)]
+    fn accept_other(&mut self) -> io::Result<(Stream, Address)> {
+        match self {
+            Listener::Tcp(listener) => {
+                listener.accept().map(|(stream, peer)| (Stream::from_accepted(stream), Address::of_socket(peer)))
             }
             Listener::Adopted(listener) => listener.accept().map(|(stream, peer)| (stream, Address::of_socket(peer))),
             #[cfg(unix)]

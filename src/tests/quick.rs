@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::life::{Numbers, does_anything, let_something_happen};
-use super::{Event, Log, Scene, by_default, echo, protocol};
+use super::{Event, Log, SECOND, Scene, abort, by_default, echo, idle, protocol};
 use crate::sys::Readiness;
 use crate::sys::script::{Call, Peer};
 use crate::{ConnectionId, Limits, LoopLimits, PanicPolicy};
@@ -234,4 +234,33 @@ fn h1_an_error_that_was_hinted_at_before_an_end_of_stream_is_looked_for_behind_i
         seen(&log, &peer)
     };
     assert_eq!(tell(true), tell(false), "the quick path is on the left");
+}
+
+#[test]
+fn t5_the_timer_of_an_idle_timeout_does_not_outlive_a_connection_that_ends_quickly() {
+    let mut scene = Scene::with_limits(Limits::default().with_idle_timeout(Some(SECOND)));
+    let log = Log::default();
+    let (_, peer) = scene.accept(&log, idle);
+    assert!(scene.event_loop.time_to_next().is_some());
+    scene.end(&peer);
+    assert_eq!(log.take(), ["made", "eof", "lost: closed by the peer"]);
+    assert_eq!(scene.event_loop.time_to_next(), None);
+}
+
+#[test]
+fn c4_nothing_of_a_connection_outlives_its_slot() {
+    let mut scene = Scene::new();
+    let holders = |scene: &mut Scene| {
+        let listener = scene.event_loop.core.parts.slots.listener(scene.listener.0).unwrap();
+        Rc::strong_count(&listener.settings)
+    };
+    let before = holders(&mut scene);
+    let (_, peer) = scene.accept(&Log::default(), idle);
+    let (id, _) = scene.accept(&Log::default(), idle);
+    assert_eq!(holders(&mut scene), before + 2, "each connection holds the settings of its listener");
+    scene.end(&peer);
+    assert_eq!(holders(&mut scene), before + 1);
+    scene.tell(id, abort);
+    scene.settle();
+    assert_eq!(holders(&mut scene), before);
 }

@@ -1,5 +1,7 @@
 //! What filters cost: no more system calls, and no more memory, than without them (Y2).
 
+use std::sync::{Arc, Mutex};
+
 use super::*;
 use crate::filter::chain::Passing;
 use crate::filter::{Filter, Flow};
@@ -48,6 +50,23 @@ impl Filter for Sevens {
 
     fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
         Passing.send(&data[..data.len().min(7)], flow)
+    }
+}
+
+/// Takes nothing until it has this much, and notes where each call had its data, and how much.
+struct Whole {
+    bytes: usize,
+    calls: Arc<Mutex<Vec<(usize, usize)>>>,
+}
+
+impl Filter for Whole {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        self.calls.lock().unwrap().push((data.as_ptr() as usize, data.len()));
+        if data.len() < self.bytes { 0 } else { Passing.receive(data, flow) }
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        Passing.send(data, flow)
     }
 }
 
@@ -146,6 +165,24 @@ fn y2_what_a_filter_has_left_stays_before_what_comes_though_an_event_brings_noth
         }
         assert_eq!(peer.take_sent(), b"abcdefgh");
     }
+}
+
+#[test]
+fn y2_what_a_filter_leaves_is_not_moved_for_each_read_of_a_long_record() {
+    const PIECE: usize = 64;
+    let bytes = 256 * PIECE;
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let (mut scene, _, peer) =
+        filtered(Whole { bytes, calls: calls.clone() }, |transport, data| transport.write(&data[..1]));
+    for _ in 0..256 {
+        scene.receive(&peer, [b'x'; PIECE]);
+    }
+    assert_eq!(peer.take_sent().len(), 1, "the record is complete");
+    let calls = std::mem::take(&mut *calls.lock().unwrap());
+    // The first read found nothing before it, so its data was where the loop reads into.
+    let (read_buffer, _) = calls[0];
+    let moved: usize = calls.iter().filter(|(at, _)| *at == read_buffer).map(|(_, count)| count - PIECE).sum();
+    assert!(0 < moved && moved <= 5 * bytes, "{moved} bytes were moved in front of what was read, for {bytes}");
 }
 
 #[test]
