@@ -127,6 +127,11 @@ def negotiations_a_byte_at_a_time(server, stack):
         peer.drop()
 
 
+def commands_in_a_line(server, stack, count=8):
+    """A letter and a command in turn: the parts of the line are put aside and joined."""
+    yield from pieces(server, stack, "telnet", b"x\xff\xf1" * (PIECE // 3), count)
+
+
 def subnegotiations(server, stack):
     yield from pieces(server, stack, "telnet", b"\xff\xfa\x01" + b"x" * 1000 + b"\xff\xf0", 32)
 
@@ -235,6 +240,7 @@ KINDS = [
     ("binary_header_cut", "the same, version 2, with 500 bytes of a value", "byte", binary_header_cut),
     ("negotiations", "telnet negotiations, 1,365 at a time, each refused", "byte", negotiations),
     ("negotiations_a_byte_at_a_time", "telnet negotiations, a byte at a time", "byte", negotiations_a_byte_at_a_time),
+    ("commands_in_a_line", "a letter and a telnet command in turn, 1,365 at a time", "byte", commands_in_a_line),
     ("subnegotiations", "telnet subnegotiations of 1,000 bytes", "byte", subnegotiations),
     ("datagrams", "datagrams of one byte, 16 at a time, each echoed", "byte", datagrams),
     ("pipeline", "lines of one byte, 1,365 at a time, each answered", "byte", pipeline),
