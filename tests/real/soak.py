@@ -34,9 +34,9 @@ SHORT_ROUNDS_S = (1.5, 3.0)
 REST_WITHIN_S = 10.0  # Buffers that have grown in a burst are released by a timer, some seconds later.
 QUIET_S, LAST_QUIET_S = 1.0, 5.0
 # What a server may have more than after the first round: pages that the allocator keeps.
-GROWTH_MAX = 512 * 1024
+GROWTH_MAX = 320 * 1024
 # The same for each connection, if there were so many that this is more than the line above.
-GROWTH_EACH_MAX = 8
+GROWTH_EACH_MAX = 1
 MIB = 1 << 20
 
 

@@ -324,7 +324,8 @@ def process(kind, arguments, seed, rounds):
     random_ = random.Random(f"{kind} {seed}")
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            until = time.monotonic() + rounds.recv()
+            seconds = rounds.recv()
+            until = time.monotonic() + seconds  # From when this was received, not awaited.
             try:
                 rounds.send((KINDS[kind](*arguments, random_, until), None))
             except Exception as error:  # Told by the other process.
