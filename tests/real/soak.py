@@ -33,6 +33,8 @@ ROUND_S = 60.0  # In the long form: so often everything comes to rest.
 SHORT_ROUNDS_S = (1.5, 3.0)
 REST_WITHIN_S = 10.0  # Buffers that have grown in a burst are released by a timer, some seconds later.
 QUIET_S, LAST_QUIET_S = 1.0, 5.0
+# Has glibc give back large buffers when they are freed. By default, it comes to keep them, and what is kept looks like a leak.
+ALLOCATOR = ["env", "MALLOC_MMAP_THRESHOLD_=32768"]
 # What a server may have more than after the first round: pages that the allocator keeps.
 GROWTH_MAX = 320 * 1024
 # The same for each connection, if there were so many that this is more than the line above.
@@ -59,7 +61,7 @@ class Soak:
         self.tls_lines = {rb" has Some\(TLSv1_[23]\), ": 0, rb" is gone: ": 0}
 
         def server(*argv, **options):
-            return stack.enter_context(Server(argv, **options))
+            return stack.enter_context(Server([*ALLOCATOR, *argv], **options))
 
         echo = server(harness.example("echo_server"), ANY_PORT)
         self.servers = {

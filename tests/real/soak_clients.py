@@ -2,7 +2,7 @@
 
 Each function named in `KINDS` is the body of a process, which plays many clients at once until the time given to it is
 over, and lets the last of them finish. All are honest, in different ways: they send a byte at a time or a quarter of a
-megabyte, wait for each echo or for none, read slowly, end one direction or both, or reset in the middle of it.
+megabyte, wait for each echo or for none, read slowly or at the very last, end one direction or both, or reset in the middle of it.
 """
 
 import collections
@@ -22,6 +22,7 @@ CLIENTS = 16  # At once, of each kind.
 MEMBERS = 12  # Of the chat room.
 NAP_S = 0.02  # Slow readers take `SIP_BYTES` and sleep for so long.
 SIP_BYTES = 4096
+FULL_S = 0.1  # Buffers are full if the kernel has taken nothing for so long.
 # A prime, so that no power of two of bytes that are lost or repeated goes unnoticed.
 PERIOD = 65521
 READ_BYTES = 1 << 18
@@ -40,13 +41,17 @@ class Pattern:
         return self.twice[begin : begin + count]
 
 
+# Ways to send and to receive: (how frequent it is, and the least and the most bytes, as powers of two).
+WAYS = {"bursts": (6, 0, 22), "waits": (6, 0, 17), "dribbles": (6, 0, 10), "sips": (6, 0, 18), "fills": (1, 20, 24)}
+
+
 class Plan:
     """What a client does: how much it sends, in what pieces, how it reads, and how it ends."""
 
     def __init__(self, random_, ends):
-        self.way = random_.choice(("bursts", "waits", "dribbles", "sips"))
-        most = {"bursts": 22, "waits": 17, "dribbles": 10, "sips": 18}[self.way]
-        self.bytes = int(2 ** random_.uniform(0, most))
+        self.way = random_.choices(tuple(WAYS), [weight for weight, *_ in WAYS.values()])[0]
+        _, least, most = WAYS[self.way]
+        self.bytes = int(2 ** random_.uniform(least, most))
         self.piece_max = 16 if self.way == "dribbles" else READ_BYTES
         self.end = random_.choice(ends)
         # Where it resets, which may be before its first byte.
@@ -62,8 +67,10 @@ class Client:
         self.sent = self.received = self.offered = 0
         self.piece_ends_at = 0  # How far it may send now.
         self.sleeps_until = 0.0
-        self.moved_at = now
+        self.moved_at = self.taken_at = now
         self.has_shut = False
+        # Reads nothing until all buffers on the way are full, or everything is sent.
+        self.fills = plan.way == "fills"
         channel.setblocking(False)
 
     def may_send(self):
@@ -72,11 +79,11 @@ class Client:
         return self.sent < self.piece_ends_at or self.plan.way != "waits" or self.received == self.sent
 
     def events(self, now):
-        reads = 0 if self.sleeps_until > now else select.EPOLLIN
+        reads = 0 if self.sleeps_until > now or self.fills else select.EPOLLIN
         return reads | (select.EPOLLOUT if self.may_send() else 0)
 
     def wakes(self, now):
-        return 0 < self.sleeps_until <= now
+        return 0 < self.sleeps_until <= now or self.fills and now - self.taken_at >= FULL_S
 
     def require_progress(self, now):
         require(now - self.moved_at < STUCK_S,
@@ -84,9 +91,11 @@ class Client:
 
     def act(self, now):
         """Sends and receives what it can. Returns whether it has ended."""
-        if self.may_send():
-            self._send()
-        ended = self.sleeps_until <= now and self._receive(now)
+        if self.may_send() and self._send():
+            self.taken_at = now
+        if self.fills and (self.sent == self.plan.bytes or now - self.taken_at >= FULL_S):
+            self.fills = False
+        ended = not self.fills and self.sleeps_until <= now and self._receive(now)
         if self.plan.resets_at is not None and self.received >= self.plan.resets_at:
             self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return True
@@ -99,6 +108,8 @@ class Client:
         return ended
 
     def _send(self):
+        """Sends a piece, or what the kernel takes of it. Returns how much that is."""
+        before = self.sent
         if self.sent >= self.piece_ends_at:
             piece = int(2 ** self.random.uniform(0, self.plan.piece_max.bit_length() - 1))
             self.piece_ends_at = min(self.sent + piece, self.plan.bytes)
@@ -114,6 +125,7 @@ class Client:
         if self.sent == self.plan.bytes and self.plan.end == "half-closes":
             self.channel.shutdown(socket.SHUT_WR)
             self.has_shut = True
+        return self.sent - before
 
     def _receive(self, now):
         """Requires the next bytes of the pattern. Returns whether the server has ended its direction."""
@@ -330,7 +342,7 @@ def process(kind, arguments, seed, rounds):
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     random_ = random.Random(f"{kind} {seed}")
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, OSError):
         while True:
             seconds = rounds.recv()
             until = time.monotonic() + seconds  # From when this was received, not awaited.
