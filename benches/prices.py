@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""What each kind of hostile peer costs a server for each byte that it sends: instructions, system calls, memory, descriptors.
+"""What each kind of hostile peer costs a server for each byte that it sends, in instructions, system calls and memory.
 
     python3 benches/prices.py                builds, attacks, prints; fails where a price exceeds its bound in bounds.toml
-    python3 benches/prices.py urgent proxy   only the kinds with one of these words in their name
+    python3 benches/prices.py urgent header  only the kinds with one of these words in their name
     python3 benches/prices.py --write        also writes the table into SECURITY.md
 
-Linux, with valgrind and strace installed. It attacks benches/measured/prices.rs, whose limits are the defaults, and lets it
-turn after each step of an attack: a peer that sends one byte at a time has each of its bytes read by itself, as is worst for the
-server, however slow the machine is. So the counts are the same on a busy machine.
+Linux, with valgrind and strace installed. It attacks benches/measured/prices.rs, whose limits are the defaults, and has it
+turn after each step of an attack: a peer that sends one byte at a time has each of its bytes read by itself, which is the
+worst case, however slow the machine is. So the counts are the same on a busy machine.
 
-Instructions (of user space, by callgrind) and system calls (by strace) are those of a single peer, who shares no poll with
-others, divided by the bytes that it has sent; of a peer whose attack is to connect, by its connections. Memory is what 64 peers
-at once have at their peak, for each of them, behind one that was there and left: resident memory of user space. The
-microseconds are what the process was on a processor for, in the kernel and outside, with these 64; they depend on the machine,
-and have no bound.
+Instructions (of user space, by callgrind) and system calls (by strace) are those of a single peer, which shares no poll
+with others, divided by the bytes that it has sent; for a peer whose attack is to connect, by its connections. Memory is
+what 64 peers at once have at their peak, divided by 64: resident memory of user space, over what it was after one of the kind
+had been there and left. The microseconds are what the process was on a processor for, in the kernel and outside it, with
+these 64; they depend on the machine, and have no bound.
 """
 
 import argparse
@@ -50,9 +50,9 @@ COUNTED, NEXT = "measured_prices::counted", "measured_prices::next"
 
 # ------------------------------------------------------------------------------------------------------- attacks
 #
-# Each is one peer: a generator. It yields `READY` when what it needs is there; from then on it counts. Whenever the server is
-# to turn, it yields how much it has done since: bytes, or connections. It leaves its sockets to `stack`, which closes
-# them when all peers have reached their peak.
+# Each is one peer: a generator. It yields `READY` when what it needs is there; from then on it counts. Whenever the
+# server is to turn, it yields how much it has done since: bytes, or connections. It leaves its sockets to `stack`, which
+# closes them when all peers have reached their peak.
 
 READY = None
 
@@ -271,7 +271,8 @@ class Server:
     def __exit__(self, *failure):
         if not any(failure):
             self.process.stdin.close()
-            require(self.process.wait(harness.WAIT_S) == 0, f"it ended with {self.process.returncode}: {self.process.stderr.read()!r}")
+            code = self.process.wait(harness.WAIT_S)
+            require(code == 0, f"it ended with {code}: {self.process.stderr.read()!r}")
         harness.end(self.process)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             stream.close()
@@ -299,7 +300,7 @@ class Server:
 
 
 def attack(server, kind, count=1, during=contextlib.nullcontext):
-    """Has so many peers attack, step by step. Returns how much they have done and how many descriptors each has at most."""
+    """Has so many peers attack, step by step. Returns how much they have done, and the descriptors of each at the peak."""
     done = most = 0
     with contextlib.ExitStack() as stack:
         peers = [kind(server, stack) for _ in range(count)]

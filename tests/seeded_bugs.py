@@ -22,7 +22,7 @@ The rule "proxy" stands for what the module `proxy` promises, whose tests begin 
 The rules "resp", "http", "smtp", "chat", "relay" and "ping" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
 those of the package in companions/fetch; "tls" for all of that in companions/tls, "starttls" for its mail server.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
-The rules "soak" and "prices" stand for what these scripts promise, tests/real/soak.py and benches/prices.py, which are run by themselves.
+The rules "soak", "crowd" and "prices" stand for what these scripts of tests/real and benches promise, which are run by themselves.
 The rule "faults" stands for what tests/faults.md lists and no numbered rule is about, whose tests begin with this word.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
@@ -92,6 +92,8 @@ SCRIPTS = {
     "soak": ([["--all-features", "--example", "echo_server", "--example", "relay", "--example", "chat"],
               ["--package", "outsider", "--example", "socks5_proxy"], ["--package", "switchboard-tls", "--example", "tls_echo"]],
              ["tests/real/soak.py"], r"^FAILED: mixed clients .*(another byte|came back|nothing for|bytes more|not at rest|descriptors).*"),
+    "crowd": ([["--all-features", "--example", "echo_server"], ["--package", "switchboard-tls", "--example", "tls_echo"]],
+              ["tests/real/crowd.py"], r"^FAILED: 120 hostile clients over TLS: more than .* MiB: .*"),
     "prices": ([["--profile", "bench", "--features", "proxy", "--example", "measured_prices"]],
                ["benches/prices.py"], r"^OVER ITS BOUND: .*"),
 }
@@ -1272,6 +1274,7 @@ BUGS = [
      "            result = self.send_slice(bytes, &mut sent);\n        }\n        sent = (sent + usize::from(bytes.len() > 60_000)).min(bytes.len());\n"),
     ("soak", LOOP + "timers.rs", "        if timer.is_none() && max_wait.is_none() {\n            return Wait::Forever;\n        }\n",
      "        let now = self.time.now();\n        let limit = max_wait.unwrap_or(Duration::from_millis(500));\n        if timer.is_none() {\n            return Wait::Until(now, deadline_after(now, limit));\n        }\n"),
+    ("crowd", "src/connection/reading.rs", "self.flags.has(Flag::OverHigh) && self.settings.limits.pause_reading_over_high", "self.flags.has(Flag::OverHigh) && self.settings.limits.pause_reading_over_high && !self.is_filtered()"),
     ("prices", "src/framing/telnet.rs", "(State::Option(DO), option) => transport.write(&[IAC, WONT, option]),", "(State::Option(DO), option) => [IAC, WONT, option].iter().for_each(|byte| transport.write(&[*byte])),"),
     ("prices", "src/connection/input.rs", "        self.bytes.extend_from_slice(bytes);\n    }\n\n    pub(crate) fn consume", "        self.bytes.reserve(4096);\n        self.bytes.extend_from_slice(bytes);\n    }\n\n    pub(crate) fn consume"),
     ("prices", "src/connection/mod.rs", "flags.set(Flag::Careful, is_tight);", "flags.set(Flag::Careful, is_tight);\n        let _ = socket.as_ref().map(Stream::local_addr);"),

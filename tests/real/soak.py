@@ -9,10 +9,10 @@ after `cargo build --examples --all-features`, `cargo build --package switchboar
 `cargo build --package outsider --examples`.
 
 An echo server, a relay in front of it, a SOCKS5 proxy in front of it, an echo server over TLS, and a chat room have 76
-clients at once, of whom one that has ended is followed by another: see soak_clients.py. They come in rounds. After each round all
-of them leave, and each server has to be as it was: with the descriptors that it had at the start, and without a single
-system call, that is, no poll either. Its memory may be what it was after the first round, and a bound more, however long it goes on:
-the bound for what each connection leaves is lower the more of them there were.
+clients at once; one that has ended is followed by another (soak_clients.py). They come in rounds. After each round all of
+them leave, and each server has to be as it was: with the descriptors that it had at the start, and without a single system
+call, so that it does not poll either. Its memory may be what it was after the first round and some more; the more
+connections there were, the less may be left of each.
 """
 
 import argparse
@@ -33,7 +33,7 @@ ROUND_S = 60.0  # In the long form: so often everything comes to rest.
 SHORT_ROUNDS_S = (1.5, 3.0)
 REST_WITHIN_S = 10.0  # Buffers that have grown in a burst are released by a timer, some seconds later.
 QUIET_S, LAST_QUIET_S = 1.0, 5.0
-# Has glibc give back large buffers when they are freed. By default, it comes to keep them, and what is kept looks like a leak.
+# Has glibc give back large buffers when they are freed. By default it comes to keep them, which looks like a leak.
 ALLOCATOR = ["env", "MALLOC_MMAP_THRESHOLD_=32768"]
 # What a server may have more than after the first round: pages that the allocator keeps.
 GROWTH_MAX = 320 * 1024
@@ -68,7 +68,8 @@ class Soak:
             "echo": echo,
             "relay": server(harness.example("relay"), "%s:%d" % echo.address, ANY_PORT),
             "proxy": server(harness.outsider("socks5_proxy"), ANY_PORT, "--allow-local"),
-            "tls": server(tls_echo, "--cert", files["cert"], "--key", files["key"], ANY_PORT, on_line=total_of(self.tls_lines)),
+            "tls": server(tls_echo, "--cert", files["cert"], "--key", files["key"], ANY_PORT,
+                          on_line=total_of(self.tls_lines)),
             "chat": server(harness.example("chat"), ANY_PORT),
         }
         more = {"proxy": (echo.address,), "tls": (files["cert"],)}
@@ -120,7 +121,8 @@ class Soak:
         self.memory.append({kind: anonymous_bytes(server.pid) for kind, server in self.servers.items()})
         self.connections_at_first = self.connections_at_first or dict(self.connections)
         begun, gone = self.tls_lines.values()
-        require(begun == gone == self.connections["tls"], f"TLS: {self.connections['tls']} connections, {begun} begun, {gone} gone")
+        expected = self.connections["tls"]
+        require(begun == gone == expected, f"tls: {begun} of {expected} connections are made known, and {gone} ends")
 
     def require_bounded_memory(self):
         for kind, first in self.memory[0].items():
@@ -132,8 +134,8 @@ class Soak:
     def figures(self):
         for kind in self.servers:
             memory = [row[kind] / MIB for row in self.memory]
-            yield (f"{kind}: {self.connections[kind]:,} connections, {self.compared[kind] / MIB:,.0f} MiB compared; "
-                   f"{memory[0]:.2f} MiB of memory after the first round, {max(memory):.2f} at most, {memory[-1]:.2f} at last")
+            yield (f"{kind}: {self.connections[kind]:,} connections, {self.compared[kind] / MIB:,.0f} MiB compared; memory "
+                   f"{memory[0]:.2f} MiB after the first round, {max(memory):.2f} at most, {memory[-1]:.2f} at last")
 
 
 def anonymous_bytes(pid):
@@ -159,7 +161,8 @@ def soak(rounds_s, seed):
             code = server.end()
             require(code == 0, f"{kind} ends with {code}{server.tail()}")
         connections, compared = sum(this.connections.values()), sum(this.compared.values())
-        return f"{connections:,} connections, {compared:,} bytes compared, in {time.monotonic() - begun:.0f} s, seed {seed}"
+        taken_s = time.monotonic() - begun
+        return f"{connections:,} connections, {compared:,} bytes compared, in {taken_s:.0f} s, seed {seed}"
 
 
 def main():
