@@ -2,7 +2,8 @@
 
 Each function named in `KINDS` is the body of a process, which plays many clients at once until the time given to it is
 over, and lets the last of them finish. All are honest, in different ways: they send a byte at a time or a quarter of a
-megabyte, wait for each echo or for none, read slowly or at the very last, end one direction or both, or reset in the middle of it.
+megabyte, wait for each echo or for none, read slowly or at the very last, end one direction or both, or reset in the
+middle.
 """
 
 import collections
@@ -41,8 +42,9 @@ class Pattern:
         return self.twice[begin : begin + count]
 
 
-# Ways to send and to receive: (how frequent it is, and the least and the most bytes, as powers of two).
-WAYS = {"bursts": (6, 0, 22), "waits": (6, 0, 17), "dribbles": (6, 0, 10), "sips": (6, 0, 18), "fills": (1, 20, 24)}
+# Ways to send and to receive: (how frequent it is, and the least and the most bytes, as powers of two). All buffers on the
+# way, the kernel's too, hold some 8 MiB.
+WAYS = {"bursts": (6, 0, 22), "waits": (6, 0, 17), "dribbles": (6, 0, 10), "sips": (6, 0, 18), "fills": (1, 23, 24.5)}
 
 
 class Plan:
