@@ -34,7 +34,7 @@ SHORT_ROUNDS_S = (1.5, 3.0)
 REST_WITHIN_S = 10.0  # Buffers that have grown in a burst are released by a timer, some seconds later.
 QUIET_S, LAST_QUIET_S = 1.0, 5.0
 # Has glibc give back large buffers when they are freed. By default it comes to keep them, which looks like a leak.
-ALLOCATOR = ["env", "MALLOC_MMAP_THRESHOLD_=32768"]
+ALLOCATOR = ["env", "MALLOC_MMAP_THRESHOLD_=16384"]
 # What a server may have more than after the first round: pages that the allocator keeps.
 GROWTH_MAX = {"tls": 1024 * 1024}  # Of each connection at once, it keeps records of 16 KiB in both directions.
 OTHERS_GROWTH_MAX = 320 * 1024
