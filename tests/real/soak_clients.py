@@ -23,7 +23,7 @@ CLIENTS = 16  # At once, of each kind.
 MEMBERS = 12  # Of the chat room.
 NAP_S = 0.02  # Slow readers take `SIP_BYTES` and sleep for so long.
 SIP_BYTES = 4096
-FULL_S = 0.1  # Buffers are full if the kernel has taken nothing for so long.
+FULL_S, FEW_BYTES = 0.3, 1 << 15  # Buffers are full if the kernel has taken few bytes for so long.
 # A prime, so that no power of two of bytes that are lost or repeated goes unnoticed.
 PERIOD = 65521
 READ_BYTES = 1 << 18
@@ -44,7 +44,7 @@ class Pattern:
 
 # Ways to send and to receive: (how frequent it is, and the least and the most bytes, as powers of two). All buffers on the
 # way, the kernel's too, hold some 8 MiB.
-WAYS = {"bursts": (6, 0, 22), "waits": (6, 0, 17), "dribbles": (6, 0, 10), "sips": (6, 0, 18), "fills": (1, 23, 24.5)}
+WAYS = {"bursts": (12, 0, 22), "waits": (12, 0, 17), "dribbles": (12, 0, 10), "sips": (12, 0, 18), "fills": (1, 23, 24)}
 
 
 class Plan:
@@ -93,7 +93,7 @@ class Client:
 
     def act(self, now):
         """Sends and receives what it can. Returns whether it has ended."""
-        if self.may_send() and self._send():
+        if self.may_send() and self._send() > FEW_BYTES:
             self.taken_at = now
         if self.fills and (self.sent == self.plan.bytes or now - self.taken_at >= FULL_S):
             self.fills = False
@@ -113,7 +113,8 @@ class Client:
         """Sends a piece, or what the kernel takes of it. Returns how much that is."""
         before = self.sent
         if self.sent >= self.piece_ends_at:
-            piece = int(2 ** self.random.uniform(0, self.plan.piece_max.bit_length() - 1))
+            most = self.plan.piece_max.bit_length() - 1
+            piece = int(2 ** self.random.uniform(most if self.fills else 0, most))
             self.piece_ends_at = min(self.sent + piece, self.plan.bytes)
         data = self.pattern.piece(self.plan.begins_at + self.sent, self.piece_ends_at - self.sent)
         try:
