@@ -117,6 +117,7 @@ LONG=(
   "a million pairs of failing system calls|7200|env SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features any_two_system_calls"
   "examples of the docs, each with 200,000 seeds|1800|env SWITCHBOARD_SEEDS=200000 cargo test --release --doc --all-features"
   "1,000 hostile clients beside honest ones|330|python3 tests/real/crowd.py --long"
+  "an hour of mixed clients, every byte compared|4500|python3 tests/real/soak.py --minutes 60"
   "fuzz: a hundred million inputs for each parser, an hour of programs for the loop|10800|fuzz/long"
   "every planted bug is found by its target|3600|python3 fuzz/planted.py"
   "every seeded cost is found|3600|python3 tests/seeded_costs.py"

@@ -22,6 +22,7 @@ The rule "proxy" stands for what the module `proxy` promises, whose tests begin 
 The rules "resp", "http", "smtp", "chat", "relay" and "ping" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
 those of the package in companions/fetch; "tls" for all of that in companions/tls, "starttls" for its mail server.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
+The rules "soak", "crowd" and "prices" stand for what these scripts of tests/real and benches promise, which are run by themselves.
 The rule "faults" stands for what tests/faults.md lists and no numbered rule is about, whose tests begin with this word.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
@@ -85,6 +86,17 @@ PROPERTIES = "src/tests/properties/"
 
 # Rules whose tests are an example's.
 EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server", "chat": "chat", "relay": "relay", "ping": "ping"}
+
+# Rules whose test is a script: what it needs built, its command, and the line that says that it has found something.
+SCRIPTS = {
+    "soak": ([["--all-features", "--example", "echo_server", "--example", "relay", "--example", "chat"],
+              ["--package", "outsider", "--example", "socks5_proxy"], ["--package", "switchboard-tls", "--example", "tls_echo"]],
+             ["tests/real/soak.py"], r"^FAILED: mixed clients .*(another byte|came back|nothing for|bytes more|not at rest|descriptors).*"),
+    "crowd": ([["--all-features", "--example", "echo_server"], ["--package", "switchboard-tls", "--example", "tls_echo"]],
+              ["tests/real/crowd.py"], r"^FAILED: 120 hostile clients over TLS: more than .* MiB: .*"),
+    "prices": ([["--profile", "bench", "--features", "proxy", "--example", "measured_prices"]],
+               ["benches/prices.py"], r"^OVER ITS BOUND: .*"),
+}
 
 # (rule, file, the source, the bug)
 BUGS = [
@@ -1258,6 +1270,15 @@ BUGS = [
     ("proxy", RECEIVER, "transport.set_input_bytes_max(needed_bytes);", ""),
     ("proxy", "src/proxy/carried.rs", "self.source().unwrap_or(&self.proxy)", "&self.proxy"),
     ("proxy", "src/health/mod.rs", "match self.warnings.ask(now) {", "match self.warnings.ask(now).or(Some(0)) {"),
+    # What only shows after a long time, or at rest, and what peers cost.
+    ("soak", "src/event_loop/slots.rs", "                    drop(connection);\n", "                    drop(connection);\n                    std::mem::forget(Box::new([0_u64; 128]));\n"),
+    ("soak", "src/connection/writing.rs", "let result = self.send_slice(bytes, &mut sent);\n", "let result = self.send_slice(bytes, &mut sent);\n        sent = (sent + usize::from(sent > 0 && bytes.len() > 60_000)).min(bytes.len());\n"),
+    ("soak", LOOP + "timers.rs", "        if timer.is_none() && max_wait.is_none() {\n            return Wait::Forever;\n        }\n",
+     "        let now = self.time.now();\n        let limit = max_wait.unwrap_or(Duration::from_millis(500));\n        if timer.is_none() {\n            return Wait::Until(now, deadline_after(now, limit));\n        }\n"),
+    ("crowd", "src/connection/reading.rs", "self.flags.has(Flag::OverHigh) && self.settings.limits.pause_reading_over_high", "self.flags.has(Flag::OverHigh) && self.settings.limits.pause_reading_over_high && !self.is_filtered()"),
+    ("prices", "src/framing/telnet.rs", "(State::Option(DO), option) => transport.write(&[IAC, WONT, option]),", "(State::Option(DO), option) => [IAC, WONT, option].iter().for_each(|byte| transport.write(&[*byte])),"),
+    ("prices", "src/connection/input.rs", "        self.bytes.extend_from_slice(bytes);\n    }\n\n    pub(crate) fn consume", "        self.bytes.reserve(4096);\n        self.bytes.extend_from_slice(bytes);\n    }\n\n    pub(crate) fn consume"),
+    ("prices", "src/connection/mod.rs", "flags.set(Flag::Careful, is_tight);", "flags.set(Flag::Careful, is_tight);\n        let _ = socket.as_ref().map(Stream::local_addr);"),
     # Filters.
     ("y1", FILTERING, "if is_ready && !is_made &&", "if !is_made &&"),
     ("y1", FILTERING, "connection.notes.set(Note::BeginsFiltered, true);\n        connection.give_input", "connection.give_input"),
@@ -1388,8 +1409,23 @@ ALL += [("properties", edits, f" {name}", seeds, (*test, "every_guarantee_holds"
         for name, seeds, edits, *test in property_bugs.BUGS]
 
 
+def run_script(tree, target, builds, script, complaint):
+    """The same for a rule whose test is a script, which may fail for another reason than the bug."""
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
+    for what in builds:
+        build = subprocess.run(["cargo", "build", "--quiet", *what], cwd=tree, env=environment, capture_output=True, text=True)
+        if build.returncode != 0:
+            return "does not compile", build.stderr
+    done = subprocess.run([sys.executable, *script], cwd=tree, env=environment, capture_output=True, text=True)
+    found = re.search(complaint, done.stdout, re.MULTILINE)
+    outcome = f"found: {found[0][:200]}" if found and done.returncode != 0 else "NOT FOUND"
+    return outcome, done.stdout + done.stderr
+
+
 def run(tree, target, rule, seeds, test):
     """Runs the tests of a rule; answers (the outcome, what was printed)."""
+    if rule in SCRIPTS:
+        return run_script(tree, target, *SCRIPTS[rule])
     tests = ["--all-features", "--lib", "--test", "it", "--no-fail-fast"]
     names = rule + "_"
     if rule in EXAMPLES:
@@ -1475,7 +1511,7 @@ def stand():
                    if (ROOT / path).read_text().count(source) != 1]
     tests = "".join(path.read_text() for folder in ("src", "tests", "examples") for path in (ROOT / folder).rglob("*.rs")
                     if "target" not in path.parts)
-    rules = {rule for rule, *_ in BUGS} - {"model", "fetch", "tls", "starttls", *EXAMPLES}
+    rules = {rule for rule, *_ in BUGS} - {"model", "fetch", "tls", "starttls", *EXAMPLES, *SCRIPTS}
     out_of_date += [f"no test is named {rule}_…" for rule in sorted(rules) if f"fn {rule}_" not in tests]
     if table() not in (ROOT / "src/testing/mod.rs").read_text():
         out_of_date.append("the table in src/testing/mod.rs is not what --table prints")
