@@ -17,7 +17,7 @@
 //! where clients connect directly: behind a balancer they all have the same address.
 
 #[path = "support/bounds.rs"]
-mod bounds;
+pub(crate) mod bounds;
 mod resp;
 mod support;
 
@@ -29,7 +29,7 @@ use bounds::Bounds;
 use resp::{After, Answers, Begun, Call, Facts, Parser, REQUEST_BYTES_MAX, Session, Store, execute};
 use switchboard::{CloseReason, Context, EventLoop, Limit, Limits, Listen, Protocol, Timeout, TimerId, Transport};
 
-const STORED_BYTES_MAX: usize = 256 << 20;
+pub(crate) const STORED_BYTES_MAX: usize = 256 << 20;
 
 const MAXMEMORY: &str = "--maxmemory=";
 
@@ -37,7 +37,7 @@ const MAXMEMORY: &str = "--maxmemory=";
 const REFUSAL: &str = "-ERR max number of clients reached\r\n";
 
 /// The memory limit for all incomplete requests together.
-const HELD_BYTES_MAX: usize = 128 << 20;
+pub(crate) const HELD_BYTES_MAX: usize = 128 << 20;
 
 /// Buffers up to this size count twice: they grow by doubling, and the smaller ones they replace remain as holes in the
 /// heap. In a larger buffer, pages that were never written take no memory.
@@ -49,7 +49,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a connection may be idle between requests. Redis, which trusts its network, never closes idle connections
 /// by default (`timeout 0`). Clients that keep connections expect services to do so after some minutes, and reconnect.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Replies are sent once they reach this size, and when all requests of a read have been answered.
 const GATHERED_BYTES: usize = 16 << 10;
@@ -248,7 +248,7 @@ impl Options {
     }
 }
 
-fn limits(bounds: &Bounds) -> Limits {
+pub(crate) fn limits(bounds: &Bounds) -> Limits {
     bounds
         .limits()
         .with_input_bytes_max(REQUEST_BYTES_MAX)
