@@ -9,12 +9,9 @@ mod http_server;
 #[path = "../../examples/resp_server.rs"]
 mod resp_server;
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
-use std::time::SystemTime;
 
 use http_server::http::Answers;
 use http_server::support::{self, Failure};
@@ -35,7 +32,7 @@ fn serve<P: IntoProtocol + 'static>(limits: Limits, mut make: impl FnMut() -> P 
 
 fn http() -> Result<(), Failure> {
     let bounds = http_server::bounds::Bounds { timeout: http_server::IDLE_TIMEOUT, per_peer_max: None };
-    let answers = Rc::new(RefCell::new(Answers::new(SystemTime::now())));
+    let answers = Answers::new();
     serve(http_server::limits(&bounds), move || http_server::Client::new(answers.clone()))
 }
 
