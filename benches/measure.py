@@ -199,7 +199,7 @@ def lines(builds, breakdown):
     yield Figure("system_calls_a_batch_of_lines", what, sum(kinds.values()), "system calls", command)
 
 
-# What redis-benchmark sends and wrk, and the first line of the answer.
+# What wrk and redis-benchmark send, and what an answer begins with.
 SET = (b"*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000000\r\n$3\r\nVXK\r\n", b"+OK\r\n")
 GET = (b"*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000000\r\n", b"$3\r\nVXK\r\n")
 HTTP_GET = (b"GET / HTTP/1.1\r\nHost: 127.0.0.1:1234\r\n\r\n", b"HTTP/1.1 200 OK\r\n")
@@ -238,7 +238,7 @@ def requests_of(first, each, pipelined):
 
 
 def requests(builds, breakdown):
-    """Returns what a request costs in the examples of two protocols: instructions, and system calls of those in a read."""
+    """Returns what a request costs in the examples of two protocols."""
     command = "python3 benches/measure.py requests"
     for program, first, each in PROGRAMS:
         binary = builds.server("release", name="measured_programs")
