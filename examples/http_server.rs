@@ -84,6 +84,7 @@ impl Client {
         request.bytes
     }
 
+    #[inline(always)]
     fn answer(&mut self, transport: &mut Transport<'_>, status: Status, then: Then, is_head: bool) {
         http::answer(&self.answers, transport, status, then, is_head);
         if then == Then::Closes {
