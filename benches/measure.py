@@ -2,14 +2,14 @@
 """Counts what a message, a connection and idling cost: not timed, so the figures are valid on a busy machine too.
 
     python3 benches/measure.py                      builds, measures, prints
-    python3 benches/measure.py instructions rest    only those of: instructions, unix, broadcast, lines, connections, calls, memory, rest
+    python3 benches/measure.py instructions rest    only those of: instructions, unix, broadcast, lines, requests, connections, calls, memory, rest
     python3 benches/measure.py tls                  the same over TLS, which is measured only on request
     python3 benches/measure.py --check              also fails if a figure exceeds its bound in bounds.toml
     python3 benches/measure.py --breakdown          also prints which functions the instructions are spent in
     python3 benches/measure.py --write-readme       also writes the table of figures into benches/README.md, or the file named
 
-Linux, with valgrind and strace installed. It measures benches/measured/server.rs, in a separate process;
-the clients are here.
+Linux, with valgrind and strace installed. It measures benches/measured/server.rs and, for requests,
+benches/measured/programs.rs, in a separate process; the clients are here.
 """
 
 import argparse
@@ -40,6 +40,7 @@ from report import machine, write_between_marks  # noqa: E402
 LIMIT_S = 600
 MESSAGE = b"sixty-four bytes, as the measurements of such loops have them.\r\n"
 LINES = 16  # Lines that arrive together, each as long as a message.
+PIPELINED = (1, 16)  # Requests that arrive together.
 READY = 50  # Connections that are ready at each poll.
 ROUNDS = (5, 55)  # The difference of two runs, so that starting and ending do not count.
 MEMBERS = (100, 1_000)  # Of a broadcast.
@@ -244,6 +245,58 @@ def lines(builds, breakdown):
     kinds = calls_of_each(builds.server(), batches, ["--lines"])
     what = f"{LINES} lines received and answered, {READY} connections ready at each poll ({shown(kinds)})"
     yield Figure("system_calls_a_batch_of_lines", what, sum(kinds.values()), "system calls", command)
+
+
+# What wrk and redis-benchmark send, and what an answer begins with.
+SET = (b"*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000000\r\n$3\r\nVXK\r\n", b"+OK\r\n")
+GET = (b"*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000000\r\n", b"$3\r\nVXK\r\n")
+HTTP_GET = (b"GET / HTTP/1.1\r\nHost: 127.0.0.1:1234\r\n\r\n", b"HTTP/1.1 200 OK\r\n")
+PROGRAMS = (  # The example, what precedes the requests, the request.
+    ("http_server", HTTP_GET, HTTP_GET),
+    ("resp_server", SET, GET),
+)
+
+
+def requests_of(first, each, pipelined):
+    """Returns the workload of requests that arrive this many at a time, each client's in one write."""
+
+    def workload(ready):
+        def rounds_of(server, rounds):
+            with contextlib.ExitStack() as sockets:
+                clients = [sockets.enter_context(server.connect()) for _ in range(ready)]
+                server.turn()  # Accepts them.
+                clients[0].sendall(first[0])
+                server.turn()
+                require(clients[0].recv(65536).startswith(first[1]), "the first request failed")
+                clients[0].sendall(each[0])
+                server.turn()
+                answer = clients[0].recv(65536)
+                require(answer.startswith(each[1]), "the request failed")
+                for _ in range(rounds):
+                    for client in clients:
+                        client.sendall(pipelined * each[0])
+                    server.turn()
+                    for client in clients:
+                        answers = receive(client, pipelined * len(answer))
+                        require(answers.count(each[1]) == pipelined, "not all were answered")
+
+        return rounds_of
+
+    return workload
+
+
+def requests(builds, breakdown):
+    """Returns what a request costs in the examples of two protocols."""
+    command = "python3 benches/measure.py requests"
+    for program, first, each in PROGRAMS:
+        binary = builds.server("release", name="measured_programs")
+        for pipelined in PIPELINED:
+            workload = requests_of(first, each, pipelined)
+            cost = difference(binary, workload, READY, driven=(program,)) / pipelined
+            what = f"a GET answered by `{program}`, {pipelined} a read, {READY} connections ready at each poll, release profile"
+            yield Figure(f"instructions_a_request_{program}_{pipelined}", what, cost.instructions(), "instructions", command)
+            if breakdown:
+                print(cost.table())
 
 
 def connections(builds, breakdown):
@@ -464,7 +517,7 @@ def write_table(readme, figures):
     write_between_marks(readme, "measured", taken + "\n\n" + "\n".join(lines) + "\n")
 
 
-PARTS = {part.__name__: part for part in (instructions, unix, broadcast, lines, connections, calls, memory, rest)}
+PARTS = {part.__name__: part for part in (instructions, unix, broadcast, lines, requests, connections, calls, memory, rest)}
 # Only on request, since it builds another package and its dependencies.
 MORE_PARTS = {"tls": tls}
 

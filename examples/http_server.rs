@@ -13,12 +13,10 @@ pub(crate) mod bounds;
 pub(crate) mod http;
 pub(crate) mod support;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bounds::Bounds;
-use http::{Answers, Heading, Request, Skipped, Status, Then};
+use http::{Answers, Heading, Request, Shared, Skipped, Status, Then};
 use switchboard::{EventLoop, Limits, Listen, Protocol, Timeout, Transport};
 
 /// How long a head may take from its first byte to its last, and then how long the body may take.
@@ -30,7 +28,7 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const INPUT_BYTES_MAX: usize = 128 << 10;
 
 pub(crate) struct Client {
-    answers: Rc<RefCell<Answers>>,
+    answers: Shared,
     state: State,
     /// Whether the timeout of an incomplete request is running.
     is_timed: bool,
@@ -44,7 +42,7 @@ enum State {
 }
 
 impl Client {
-    pub(crate) fn new(answers: Rc<RefCell<Answers>>) -> Client {
+    pub(crate) fn new(answers: Shared) -> Client {
         Client { answers, state: State::Head { searched: 0, empty: 0 }, is_timed: false }
     }
 
@@ -61,6 +59,7 @@ impl Client {
                 let count = skipped.skip(data)?;
                 if skipped.is_over() {
                     let (status, then, is_head) = (*status, *then, *is_head);
+                    self.state = State::Head { searched: 0, empty: 0 };
                     self.answer(transport, status, then, is_head);
                 }
                 Ok(count)
@@ -85,9 +84,9 @@ impl Client {
         request.bytes
     }
 
+    #[inline(always)]
     fn answer(&mut self, transport: &mut Transport<'_>, status: Status, then: Then, is_head: bool) {
-        self.answers.borrow().write(transport, status, then, is_head);
-        self.state = State::Head { searched: 0, empty: 0 };
+        http::answer(&self.answers, transport, status, then, is_head);
         if then == Then::Closes {
             transport.close();
         }
@@ -95,7 +94,7 @@ impl Client {
 
     /// Refuses a request and closes: nothing more is read, since it is unknown where the next request would begin.
     fn refuse(&mut self, transport: &mut Transport<'_>, status: Status) {
-        self.answers.borrow().write(transport, status, Then::Closes, false);
+        http::answer(&self.answers, transport, status, Then::Closes, false);
         transport.close_for(status.line());
     }
 
@@ -110,7 +109,6 @@ impl Client {
 
 impl Protocol for Client {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        self.answers.borrow_mut().set_time(SystemTime::now());
         let mut consumed = 0;
         while consumed < data.len() && transport.is_reading() {
             let begins_anew = matches!(self.state, State::Head { .. });
@@ -153,7 +151,7 @@ fn main() -> Result<(), support::Failure> {
     let bounds = Bounds::take_from(&mut arguments, IDLE_TIMEOUT)?;
     let address = support::listening_address_in(arguments, &bounds::FLAGS)?;
     let mut event_loop = EventLoop::with_limits(limits(&bounds))?;
-    let answers = Rc::new(RefCell::new(Answers::new(SystemTime::now())));
+    let answers = Answers::new();
     let listen = Listen::at(address).backlog(BACKLOG);
     let listener = event_loop.context().listen(listen, move |_, _| Some(Client::new(answers.clone())));
     let listener = listener.map_err(support::cannot_listen(address))?;

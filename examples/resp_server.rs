@@ -17,7 +17,7 @@
 //! where clients connect directly: behind a balancer they all have the same address.
 
 #[path = "support/bounds.rs"]
-mod bounds;
+pub(crate) mod bounds;
 mod resp;
 mod support;
 
@@ -29,7 +29,7 @@ use bounds::Bounds;
 use resp::{After, Answers, Begun, Call, Facts, Parser, REQUEST_BYTES_MAX, Session, Store, execute};
 use switchboard::{CloseReason, Context, EventLoop, Limit, Limits, Listen, Protocol, Timeout, TimerId, Transport};
 
-const STORED_BYTES_MAX: usize = 256 << 20;
+pub(crate) const STORED_BYTES_MAX: usize = 256 << 20;
 
 const MAXMEMORY: &str = "--maxmemory=";
 
@@ -37,7 +37,7 @@ const MAXMEMORY: &str = "--maxmemory=";
 const REFUSAL: &str = "-ERR max number of clients reached\r\n";
 
 /// The memory limit for all incomplete requests together.
-const HELD_BYTES_MAX: usize = 128 << 20;
+pub(crate) const HELD_BYTES_MAX: usize = 128 << 20;
 
 /// Buffers up to this size count twice: they grow by doubling, and the smaller ones they replace remain as holes in the
 /// heap. In a larger buffer, pages that were never written take no memory.
@@ -49,7 +49,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a connection may be idle between requests. Redis, which trusts its network, never closes idle connections
 /// by default (`timeout 0`). Clients that keep connections expect services to do so after some minutes, and reconnect.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Replies are sent once they reach this size, and when all requests of a read have been answered.
 const GATHERED_BYTES: usize = 16 << 10;
@@ -62,8 +62,7 @@ pub(crate) struct Server {
     store: Store,
     parser: Parser,
     answers: Answers,
-    begun: Instant,
-    commands: u64,
+    facts: Facts,
     held_bytes: usize,
     held_bytes_max: usize,
     /// When expired keys are removed next.
@@ -78,8 +77,7 @@ impl Server {
             store: Store::new(stored_bytes_max),
             parser: Parser::default(),
             answers: Answers::default(),
-            begun: Instant::now(),
-            commands: 0,
+            facts: Facts::new(),
             held_bytes: 0,
             held_bytes_max,
             alarm: None,
@@ -103,7 +101,7 @@ impl Client {
 
     /// Executes the complete requests, and returns how many bytes they take.
     fn serve(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        let Server { store, parser, answers, begun, commands, .. } = &mut *self.server.borrow_mut();
+        let Server { store, parser, answers, facts, .. } = &mut *self.server.borrow_mut();
         answers.set_version(self.session.version());
         let mut consumed = 0;
         while consumed < data.len() {
@@ -118,17 +116,10 @@ impl Client {
                     return data.len();
                 }
             }
-            *commands += 1;
-            let context = &transport.context();
-            let facts = || Facts {
-                uptime: begun.elapsed(),
-                clients: context.connection_count(),
-                connections: context.counters().accepts,
-                commands: *commands,
-            };
+            facts.commands += 1;
             let arguments = parser.arguments(data_left);
             let session = &mut self.session;
-            let after = execute(&mut Call { store, answers, session, arguments, now: &Instant::now, facts: &facts });
+            let after = execute(&mut Call { store, answers, session, arguments, now: &Instant::now, facts });
             if after != After::GoOn {
                 if after == After::Drop {
                     answers.clear();
@@ -156,9 +147,11 @@ impl Client {
 
     /// Updates the memory that this client holds: the incomplete request, and the client's name.
     fn hold(&mut self, transport: &mut Transport<'_>, unconsumed_bytes: usize) {
-        let begun_bytes = self.begun.as_ref().map_or(0, |begun| begun.held_bytes());
-        let buffer_bytes = unconsumed_bytes + unconsumed_bytes.min(DOUBLED_BYTES_MAX);
-        let bytes = buffer_bytes + begun_bytes + self.session.held_bytes();
+        let mut bytes = self.session.held_bytes();
+        if unconsumed_bytes > 0 {
+            let begun_bytes = self.begun.as_ref().map_or(0, |begun| begun.held_bytes());
+            bytes += unconsumed_bytes + unconsumed_bytes.min(DOUBLED_BYTES_MAX) + begun_bytes;
+        }
         if bytes == self.held_bytes {
             return;
         }
@@ -180,12 +173,19 @@ impl Client {
     }
 }
 
+#[inline]
 fn send(transport: &mut Transport<'_>, answers: &mut Answers) {
     transport.write(answers.bytes());
     answers.clear();
 }
 
 impl Protocol for Client {
+    fn connection_made(&mut self, _: &mut Transport<'_>) {
+        let facts = &mut self.server.borrow_mut().facts;
+        facts.clients += 1;
+        facts.connections += 1;
+    }
+
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let consumed = self.serve(transport, data);
         self.hold(transport, data.len() - consumed);
@@ -193,14 +193,20 @@ impl Protocol for Client {
         if consumed > 0 {
             self.time(transport, false);
         }
-        let is_partial = consumed < data.len() && transport.is_reading();
-        self.time(transport, is_partial);
-        watch(&self.server, &mut transport.context());
+        if consumed < data.len() {
+            let is_partial = transport.is_reading();
+            self.time(transport, is_partial);
+        }
+        if self.server.borrow().store.next_deadline().is_some() {
+            watch(&self.server, &mut transport.context());
+        }
         consumed
     }
 
     fn connection_lost(&mut self, _: &mut Transport<'_>, _: CloseReason) {
-        self.server.borrow_mut().held_bytes -= self.held_bytes;
+        let mut server = self.server.borrow_mut();
+        server.held_bytes -= self.held_bytes;
+        server.facts.clients -= 1;
     }
 }
 
@@ -248,7 +254,7 @@ impl Options {
     }
 }
 
-fn limits(bounds: &Bounds) -> Limits {
+pub(crate) fn limits(bounds: &Bounds) -> Limits {
     bounds
         .limits()
         .with_input_bytes_max(REQUEST_BYTES_MAX)

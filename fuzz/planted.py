@@ -35,6 +35,8 @@ BUGS = [
     ("frames", "src/framing/delimited.rs", "(window + 1).saturating_sub(delimiter_bytes).max(scanned)", "window.max(scanned)"),
     ("endpoint", "src/endpoint.rs", "                        if path.starts_with(b\"@\") {", "                        if false {"),
     ("resp", "examples/resp/request.rs", "if data.len() < end + 2 {", "if data.len() < end + 1 {"),
+    ("http", "examples/http/head.rs", "*first == byte && !word.is_empty()", "*first == byte"),
+    ("http", "examples/http/scan.rs", "(below | is_del) & !word &", "(below | is_del) &"),
     ("http", "examples/http/request.rs", "&data[searched.saturating_sub(2)..]", "&data[*searched..]"),
     ("chunks", "examples/http/chunks.rs", "(Escaped, _) => Some(Quoted),", "(Escaped, _) => Some(QuotedEnd),"),
     ("chunks", "examples/http/chunks.rs", "State::DataEnd => (byte == b'\\r')", "State::DataEnd => (byte != b'\\n')"),

@@ -44,6 +44,12 @@ COSTS = [
      "*search = if end < NEAR_BYTES { Search::Near } else { Search::Far };", instructions(20)),
     ("instructions a receiver", ["broadcast"], ["instructions_a_receiver"], "src/event_loop/broadcast.rs",
      "let was_queued = connection.has_output();", instructions(20)),
+    ("sixty instructions a request over HTTP", ["requests"],
+     ["instructions_a_request_http_server_1", "instructions_a_request_http_server_16"], "examples/http/request.rs",
+     "let mut unread = Unread::new(data);", instructions(60)),
+    ("sixty instructions a request of Redis'", ["requests"],
+     ["instructions_a_request_resp_server_1", "instructions_a_request_resp_server_16"], "examples/resp_server.rs",
+     "facts.commands += 1;", instructions(60)),
     ("an allocation a connection", ["connections"], ["allocations_a_connection"], CONNECTION, A_CONNECTION,
      "\n        drop(std::hint::black_box(Box::new(1)));"),
     ("instructions a connection", ["connections"], ["instructions_a_connection"], CONNECTION, A_CONNECTION,
@@ -77,8 +83,11 @@ def check(parts):
     command = [sys.executable, "benches/measure.py", "--check", *parts]
     environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET)}
     # Built before, since the time that measuring may take is limited.
-    for profile in ["bench", "release"] if "instructions" in parts else ["bench"]:
-        build = ["cargo", "build", "--quiet", "--profile", profile, "--example", "measured_server"]
+    examples = [("bench", "measured_server")]
+    examples += [("release", "measured_server")] if "instructions" in parts else []
+    examples += [("release", "measured_programs")] if "requests" in parts else []
+    for profile, example in examples:
+        build = ["cargo", "build", "--quiet", "--profile", profile, "--example", example]
         subprocess.run(build, cwd=TREE, env=environment, check=True)
     result = subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True)
     over = set(re.findall(r"^OVER ITS BOUND: (\w+):", result.stdout, re.M))

@@ -1,9 +1,11 @@
 // The responses. The most common one is built once a second, when its date changes, and otherwise only copied.
 
+use std::cell::RefCell;
 use std::fmt::Write;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use switchboard::Transport;
+use switchboard::{Context, Transport};
 
 const TEXT: &str = "Hello, World!\n";
 
@@ -54,41 +56,55 @@ pub(crate) enum Then {
     Closes,
 }
 
-/// Shared by all connections.
+/// Shared by all connections of a loop.
+pub(crate) type Shared = Rc<RefCell<Answers>>;
+
 pub(crate) struct Answers {
-    /// The second that `date` stands for.
-    second: u64,
-    date: String,
+    /// The current date; empty if it must be asked for.
+    pub(crate) date: String,
     /// The response to a GET of the text, on a connection that stays open.
     ready: String,
-    /// How many bytes of it are the head.
-    ready_head_bytes: usize,
+}
+
+/// Writes a response, without its body if only the head was requested.
+#[inline(always)]
+pub(crate) fn answer(answers: &Shared, transport: &mut Transport<'_>, status: Status, then: Then, is_head: bool) {
+    if answers.borrow().date.is_empty() {
+        set_date(answers, &mut transport.context());
+    }
+    let answers = answers.borrow();
+    if (status, then, is_head) == (Status::Ok, Then::GoesOn, false) {
+        transport.write(answers.ready.as_bytes());
+    } else {
+        answers.write_other(transport, status, then, is_head);
+    }
+}
+
+/// Sets the date until the second is over. A timer costs less than asking for the time at each request.
+#[cold]
+fn set_date(answers: &Shared, context: &mut Context<'_>) {
+    let now = SystemTime::now();
+    answers.borrow_mut().set_date(httpdate::fmt_http_date(now));
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::from_secs(1) - Duration::from_nanos(since.subsec_nanos().into());
+    let answers = answers.clone();
+    let timer = context.call_later(left, move |_| answers.borrow_mut().date.clear());
+    // The timer alone must not keep the program running.
+    context.set_background(timer, true);
 }
 
 impl Answers {
-    pub(crate) fn new(now: SystemTime) -> Answers {
-        let mut answers = Answers { second: u64::MAX, date: String::new(), ready: String::new(), ready_head_bytes: 0 };
-        answers.set_time(now);
-        answers
+    pub(crate) fn new() -> Shared {
+        Rc::new(RefCell::new(Answers { date: String::new(), ready: String::new() }))
     }
 
-    /// Sets the date of the responses that follow.
-    pub(crate) fn set_time(&mut self, now: SystemTime) {
-        let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        if second == self.second {
-            return;
-        }
-        self.second = second;
-        self.date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
-        (self.ready, self.ready_head_bytes) = self.make(Status::Ok, Then::GoesOn);
+    fn set_date(&mut self, date: String) {
+        self.date = date;
+        (self.ready, _) = self.make(Status::Ok, Then::GoesOn);
     }
 
-    /// Writes a response, without its body if only the head was requested.
-    pub(crate) fn write(&self, transport: &mut Transport<'_>, status: Status, then: Then, is_head: bool) {
-        if (status, then) == (Status::Ok, Then::GoesOn) {
-            let bytes = if is_head { self.ready_head_bytes } else { self.ready.len() };
-            return transport.write(&self.ready.as_bytes()[..bytes]);
-        }
+    #[cold]
+    fn write_other(&self, transport: &mut Transport<'_>, status: Status, then: Then, is_head: bool) {
         let (answer, head_bytes) = self.make(status, then);
         transport.write(&answer.as_bytes()[..if is_head { head_bytes } else { answer.len() }]);
     }

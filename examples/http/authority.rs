@@ -3,24 +3,53 @@
 
 use std::net::Ipv6Addr;
 
+use super::scan::{Class, class, count_of};
+
+/// The bytes that may be in a name unescaped.
+static PLAIN: Class = class(b"-._~!$&'()*+,;=");
+
 /// Returns whether `text` is an authority, a host with an optional port.
 pub(crate) fn is_authority(text: &[u8]) -> bool {
-    let (host, rest) = match text {
-        // The colons of an address are inside its brackets.
-        [b'[', inside @ ..] => {
-            let Some(end) = inside.iter().position(|&byte| byte == b']') else { return false };
-            (is_literal(&inside[..end]), &inside[end + 1..])
-        }
-        _ => {
-            let end = text.iter().position(|&byte| byte == b':').unwrap_or(text.len());
-            (is_name(&text[..end]), &text[end..])
-        }
-    };
-    host && match rest {
+    let end = count_of(&PLAIN, text);
+    match &text[end..] {
+        [b'[', inside @ ..] if end == 0 => is_bracketed(inside),
+        [b'%', ..] => is_escaped(text, end),
+        rest => end > 0 && is_end(rest),
+    }
+}
+
+/// Returns whether this may follow a host: nothing, or a colon and a port, which may be empty.
+fn is_end(text: &[u8]) -> bool {
+    match text {
         [] => true,
-        [b':', port @ ..] => is_port(port),
+        // No number of four digits is too large.
+        [b':', port @ ..] => port.iter().all(u8::is_ascii_digit) && (port.len() <= 4 || is_small(port)),
         _ => false,
     }
+}
+
+#[cold]
+fn is_small(digits: &[u8]) -> bool {
+    std::str::from_utf8(digits).is_ok_and(|digits| digits.parse::<u16>().is_ok())
+}
+
+/// Continues after the bracket that begins an address, whose colons are inside of brackets.
+#[cold]
+fn is_bracketed(text: &[u8]) -> bool {
+    let end = text.iter().position(|&byte| byte == b']');
+    end.is_some_and(|end| is_literal(&text[..end]) && is_end(&text[end + 1..]))
+}
+
+/// Continues with a name at its first escaped byte.
+#[cold]
+fn is_escaped(text: &[u8], mut end: usize) -> bool {
+    while let [b'%', high, low, rest @ ..] = &text[end..] {
+        if !high.is_ascii_hexdigit() || !low.is_ascii_hexdigit() {
+            return false;
+        }
+        end += 3 + count_of(&PLAIN, rest);
+    }
+    is_end(&text[end..])
 }
 
 /// Returns whether `text` is an IPv6 address, or one of a future version.
@@ -31,31 +60,7 @@ fn is_literal(text: &[u8]) -> bool {
         return !version.is_empty()
             && version.iter().all(u8::is_ascii_hexdigit)
             && !address.is_empty()
-            && address.iter().all(|&byte| is_plain(byte) || byte == b':');
+            && address.iter().all(|&byte| PLAIN[usize::from(byte)] || byte == b':');
     }
     std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
-}
-
-/// Returns whether `text` is a name, which includes IPv4 addresses. An empty name is not that of a host.
-fn is_name(text: &[u8]) -> bool {
-    let mut left = text;
-    loop {
-        left = match left {
-            [] => return !text.is_empty(),
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            [byte, rest @ ..] if is_plain(*byte) => rest,
-            _ => return false,
-        }
-    }
-}
-
-/// Returns whether a byte may be in a name unescaped.
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
-}
-
-/// Returns whether `text` is a port, which may be empty after its colon.
-fn is_port(text: &[u8]) -> bool {
-    text.iter().all(u8::is_ascii_digit)
-        && std::str::from_utf8(text).is_ok_and(|text| text.is_empty() || text.parse::<u16>().is_ok())
 }

@@ -7,10 +7,9 @@ use chunks::{Chunked, Rules};
 
 pub(crate) enum Body {
     /// This many bytes are left.
-    Length {
-        left: u64,
-    },
-    Chunked(Chunked),
+    Length { left: u64 },
+    /// Boxed, since most bodies are none of these.
+    Chunked(Box<Chunked>),
     /// Ends with the connection.
     UntilClose,
 }
@@ -18,12 +17,12 @@ pub(crate) enum Body {
 impl Body {
     /// The chunked body of a response.
     pub(crate) fn chunked() -> Body {
-        Body::Chunked(Chunked::new(Rules::Answer))
+        Body::Chunked(Box::new(Chunked::new(Rules::Answer)))
     }
 
     /// The chunked body of a request.
     pub(crate) fn strictly_chunked() -> Body {
-        Body::Chunked(Chunked::new(Rules::Strict))
+        Body::Chunked(Box::new(Chunked::new(Rules::Strict)))
     }
 
     pub(crate) fn length(&self) -> Option<u64> {

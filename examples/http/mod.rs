@@ -4,10 +4,12 @@ mod answer;
 mod authority;
 #[allow(dead_code)] // The parts for responses only: bodies that end with their connection, and lengths.
 mod body;
+pub(crate) mod head;
 mod request;
+mod scan;
 mod skipped;
 
-pub(crate) use answer::{Answers, Status, Then};
+pub(crate) use answer::{Answers, Shared, Status, Then, answer};
 pub(crate) use body::Body;
 pub(crate) use request::{Heading, Request};
 pub(crate) use skipped::Skipped;

@@ -1,9 +1,8 @@
 // The head of a request, and what it says about the rest (RFC 9112). Anything ambiguous is refused: an intermediary may
 // have understood it the other way, and what we then take for the next request would be a part of this one.
 
-use std::mem::MaybeUninit;
-
 use super::authority::is_authority;
+use super::head::{FirstLine, Stop, Unread};
 use super::skipped::BODY_BYTES_MAX;
 use super::{Body, Status};
 
@@ -45,7 +44,7 @@ pub(crate) enum Heading {
 impl Request {
     /// Parses what `data` begins with. `searched` is how far the end of the head was already looked for, so that a head
     /// that arrives a byte at a time takes linear time. `empty` is how many bytes were returned as empty before this
-    /// head, which are bounded as heads are.
+    /// head, which are bounded as heads are. Both are 0 again after a request.
     pub(crate) fn parse(data: &[u8], searched: &mut usize, empty: &mut usize) -> Heading {
         let blank = empty_lines(data);
         if blank > 0 {
@@ -60,49 +59,58 @@ impl Request {
         if *searched > 0 && !ends(data, searched) {
             return too_long(data);
         }
-        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-        let mut request = httparse::Request::new(&mut []);
-        match request.parse_with_uninit_headers(data, &mut fields) {
-            Ok(httparse::Status::Complete(bytes)) if bytes <= HEAD_BYTES_MAX => {
-                *searched = 0;
-                match Request::understand(bytes, &request) {
-                    Ok(request) => Heading::Request(request),
-                    Err(status) => Heading::Refused(status),
-                }
+        match Request::read(data) {
+            Ok(request) => {
+                (*searched, *empty) = (0, 0);
+                Heading::Request(request)
             }
-            Ok(_) => {
+            Err(Stop::Refused(status)) => Heading::Refused(status),
+            Err(Stop::Partial) => {
                 *searched = data.len();
                 too_long(data)
             }
-            Err(httparse::Error::TooManyHeaders) => Heading::Refused(Status::HeadTooLong),
-            // Whether it is a version is known once the line has ended.
-            Err(httparse::Error::Version) if !data.iter().any(|byte| matches!(byte, b'\r' | b'\n')) => {
-                *searched = data.len();
-                too_long(data)
-            }
-            Err(httparse::Error::Version) if names_version(data) => Heading::Refused(Status::Version),
-            Err(_) => Heading::Refused(Status::BadRequest),
         }
     }
 
-    fn understand(bytes: usize, request: &httparse::Request<'_, '_>) -> Result<Request, Status> {
-        let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
-        let minor = request.version.unwrap_or_default();
-        if target.len() > TARGET_BYTES_MAX {
+    fn read(data: &[u8]) -> Result<Request, Stop> {
+        let mut unread = Unread::new(data);
+        let line = unread.first_line()?;
+        let (mut fields, mut count) = (Fields::default(), 0);
+        while let Some((name, value)) = unread.field()? {
+            fields.take(name, value);
+            count += 1;
+            if count > FIELDS_MAX {
+                return Err(Stop::Refused(Status::HeadTooLong));
+            }
+        }
+        let bytes = data.len() - unread.len();
+        // The end of one that is too long would not be waited for.
+        if bytes > HEAD_BYTES_MAX {
+            return Err(Stop::Partial);
+        }
+        Request::understand(bytes, &line, &fields).map_err(Stop::Refused)
+    }
+
+    fn understand(bytes: usize, line: &FirstLine<'_>, fields: &Fields<'_>) -> Result<Request, Status> {
+        let minor = line.minor;
+        if line.target.len() > TARGET_BYTES_MAX {
             return Err(Status::TargetTooLong);
         }
-        let fields = Fields::read(request.headers)?;
+        if let Some(status) = fields.refusal {
+            return Err(status);
+        }
         fields.check_host(minor)?;
         let body = fields.body(minor)?;
-        let status = match path(target) {
-            _ if method != "GET" && method != "HEAD" => Status::MethodNotAllowed,
-            Some("/") => Status::Ok,
+        let is_head = line.method == b"HEAD";
+        let status = match path(line.target) {
+            _ if line.method != b"GET" && !is_head => Status::MethodNotAllowed,
+            Some(b"/") => Status::Ok,
             Some(_) => Status::NotFound,
             None => return Err(Status::BadRequest),
         };
         Ok(Request {
             bytes,
-            is_head: method == "HEAD",
+            is_head,
             status,
             minor,
             keeps_alive: if minor > 0 { !fields.close } else { fields.keep_alive && !fields.close },
@@ -131,13 +139,6 @@ fn too_long(data: &[u8]) -> Heading {
     Heading::Refused(if has_line { Status::HeadTooLong } else { Status::TargetTooLong })
 }
 
-/// Returns whether the head has another HTTP version where the version belongs, rather than something else.
-fn names_version(data: &[u8]) -> bool {
-    let line = data.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
-    let version = line.split(|byte| *byte == b' ').nth(2).and_then(|version| version.strip_prefix(b"HTTP/"));
-    version.is_some_and(|version| matches!(version, [b'0'..=b'9', b'.', b'0'..=b'9']))
-}
-
 /// Returns whether the empty line that ends a head has arrived.
 fn ends(data: &[u8], searched: &mut usize) -> bool {
     let new = &data[searched.saturating_sub(2)..];
@@ -146,73 +147,75 @@ fn ends(data: &[u8], searched: &mut usize) -> bool {
 }
 
 /// Returns the path of a target, which is either a path or a whole URL, or `None` if it is neither.
-fn path(target: &str) -> Option<&str> {
-    let path = match target.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
-            let rest = &target[7..];
-            let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            if !is_authority(&rest.as_bytes()[..end]) {
+fn path(target: &[u8]) -> Option<&[u8]> {
+    let end_of = |text: &[u8], ends: &[u8]| text.iter().position(|byte| ends.contains(byte)).unwrap_or(text.len());
+    let path = match target {
+        [b'/', ..] => target,
+        _ => {
+            let (scheme, rest) = target.split_at_checked(7)?;
+            let (authority, path) = rest.split_at(end_of(rest, b"/?"));
+            if !scheme.eq_ignore_ascii_case(b"http://") || !is_authority(authority) {
                 return None;
             }
-            if rest[end..].starts_with('/') { &rest[end..] } else { "/" }
+            if path.starts_with(b"/") { path } else { b"/" }
         }
-        _ => target,
     };
-    path.starts_with('/').then(|| path.split_once('?').map_or(path, |(path, _)| path))
+    Some(&path[..end_of(path, b"?")])
 }
 
 /// The header fields that matter here.
 #[derive(Default)]
 struct Fields<'a> {
-    host: Option<&'a [u8]>,
+    /// Whether the host is an authority, or empty, as it is if a URL has no authority.
+    host: Option<bool>,
     length: Option<&'a [u8]>,
     coding: Option<&'a [u8]>,
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
+    /// Why the request is refused, if its head is complete.
+    refusal: Option<Status>,
+}
+
+/// Returns whether a name, which is a token, is this one in any case.
+fn is<const LENGTH: usize>(name: &[u8], lower: &[u8; LENGTH]) -> bool {
+    // Quicker than `eq_ignore_ascii_case`. The hyphen has that bit already, and no byte of a token becomes it.
+    name.first_chunk().is_some_and(|name: &[u8; LENGTH]| name.map(|byte| byte | 0x20) == *lower)
 }
 
 impl<'a> Fields<'a> {
-    fn read(fields: &[httparse::Header<'a>]) -> Result<Fields<'a>, Status> {
-        let mut read = Fields::default();
-        for field in fields {
-            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-            // Compare lengths first, since most fields are none of these.
-            match field.name.len() {
-                // A second one of these is ambiguous: others may go by either.
-                4 if is("host") && read.host.replace(field.value).is_some() => return Err(Status::BadRequest),
-                14 if is("content-length") && read.length.replace(field.value).is_some() => {
-                    return Err(Status::BadRequest);
+    fn take(&mut self, name: &[u8], value: &'a [u8]) {
+        // Compare lengths first, since most fields are none of these.
+        let is_good = match name.len() {
+            // A second one of these is ambiguous: others may go by either.
+            4 if is(name, b"host") => self.host.replace(value.is_empty() || is_authority(value)).is_none(),
+            14 if is(name, b"content-length") => self.length.replace(value).is_none(),
+            17 if is(name, b"transfer-encoding") => self.coding.replace(value).is_none(),
+            10 if is(name, b"connection") => {
+                for word in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                    self.close |= word.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
                 }
-                17 if is("transfer-encoding") && read.coding.replace(field.value).is_some() => {
-                    return Err(Status::BadRequest);
-                }
-                10 if is("connection") => {
-                    for word in field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                        read.close |= word.eq_ignore_ascii_case(b"close");
-                        read.keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
-                    }
-                }
-                6 if is("expect") => {
-                    if !field.value.eq_ignore_ascii_case(b"100-continue") {
-                        return Err(Status::Expectation);
-                    }
-                    read.expects_continue = true;
-                }
-                _ => {}
+                true
             }
+            6 if is(name, b"expect") => {
+                self.expects_continue = true;
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    self.refusal.get_or_insert(Status::Expectation);
+                }
+                true
+            }
+            _ => true,
+        };
+        if !is_good {
+            self.refusal.get_or_insert(Status::BadRequest);
         }
-        Ok(read)
     }
 
     /// Checks the Host field, which says which host the request is for: there must be exactly one, except that HTTP/1.0
-    /// may have none. It is empty if a URL has no authority.
+    /// may have none.
     fn check_host(&self, minor: u8) -> Result<(), Status> {
-        let is_good = match self.host {
-            Some(host) => host.is_empty() || is_authority(host),
-            None => minor == 0,
-        };
-        if is_good { Ok(()) } else { Err(Status::BadRequest) }
+        if self.host.unwrap_or(minor == 0) { Ok(()) } else { Err(Status::BadRequest) }
     }
 
     /// Follows RFC 9112, section 6.3, and is stricter where that leaves a choice.
@@ -339,6 +342,7 @@ mod tests {
         "\"x\"",
         "a%2",
         "a%zz",
+        "a%z0",
         "é",
     ];
 
@@ -364,6 +368,7 @@ mod tests {
             ("HEAD http://x/ HTTP/1.1", "200 OK 0"),
             ("GET HTTP://x?q HTTP/1.1", "200 OK 0"),
             ("GET http:/// HTTP/1.1", "refused 400 Bad Request"),
+            ("GET ftp:///x/ HTTP/1.1", "refused 400 Bad Request"),
             ("GET http://u@x/ HTTP/1.1", "refused 400 Bad Request"),
             ("GET http://[::1/ HTTP/1.1", "refused 400 Bad Request"),
             ("GET http://[::1]:80/ HTTP/1.1", "200 OK 0"),

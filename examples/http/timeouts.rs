@@ -16,7 +16,7 @@ fn limits() -> Limits {
 }
 
 fn harness() -> Harness {
-    Harness::with_limits(Client::new(Rc::new(RefCell::new(Answers::new(SystemTime::now())))), limits())
+    Harness::with_limits(Client::new(Answers::new()), limits())
 }
 
 /// Returns the status lines of what was written since the last call.
@@ -40,6 +40,25 @@ fn http_a_connection_without_a_request_is_closed_in_order_after_a_minute() {
         assert!(matches!(harness.lost(), Some(CloseReason::Closed)) && harness.saw_end(), "after {requests}");
         assert!(!harness.saw_reset() && harness.take_written().is_empty(), "after {requests}");
     }
+}
+
+#[test]
+fn http_the_date_is_asked_for_once_a_second() {
+    let answers = Answers::new();
+    let mut harness = Harness::with_limits(Client::new(answers.clone()), limits());
+    for _ in 0..3 {
+        harness.feed(GET);
+        assert!(answers.borrow().date.ends_with(" GMT"));
+        answers.borrow_mut().date = "the same".to_owned();
+        harness.feed(GET);
+        assert_eq!((statuses(&mut harness).len(), &answers.borrow().date[..]), (2, "the same"));
+        harness.advance(Duration::from_secs(1));
+        assert!(answers.borrow().date.is_empty());
+    }
+    // An idle server is not woken for it.
+    assert!(harness.lost().is_none());
+    harness.advance(IDLE_TIMEOUT);
+    assert!(harness.lost().is_some() && answers.borrow().date.is_empty());
 }
 
 #[test]

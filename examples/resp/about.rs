@@ -9,13 +9,13 @@ use super::table::{COMMANDS, Command, named};
 pub(super) const REDIS_VERSION: &str = "7.0.0";
 
 pub(super) fn info(call: &mut Call<'_>) {
-    let facts = (call.facts)();
+    let facts = call.facts;
     let (keys, expiring) = call.store.counts();
     let (bytes, bytes_max) = call.store.bytes();
     let server = format!(
         "redis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\nprocess_id:{}\r\nuptime_in_seconds:{}\r\n",
         std::process::id(),
-        facts.uptime.as_secs()
+        facts.begun.elapsed().as_secs()
     );
     let sections = [
         ("Server", server),

@@ -61,10 +61,12 @@ impl Answers {
         self.number(b':', integer);
     }
 
+    #[inline(always)]
     pub(crate) fn bulk(&mut self, value: &[u8]) {
         self.headed(b'$', b"", value);
     }
 
+    #[inline(always)]
     pub(crate) fn bulk_or_null(&mut self, value: Option<&[u8]>) {
         match value {
             Some(value) => self.bulk(value),
@@ -111,6 +113,7 @@ impl Answers {
         }
     }
 
+    #[inline(always)]
     fn headed(&mut self, kind: u8, head: &[u8], value: &[u8]) {
         let length = head.len() + value.len();
         if !self.has_room(length) {
@@ -134,7 +137,18 @@ impl Answers {
         !self.is_too_long
     }
 
+    #[inline]
     fn line(&mut self, kind: u8, number: i64) {
+        // The most common case: lengths of small values.
+        if let 0..=9 = number {
+            self.bytes.extend_from_slice(&[kind, b'0' + number as u8, b'\r', b'\n']);
+        } else {
+            self.long_line(kind, number);
+        }
+    }
+
+    #[inline(never)]
+    fn long_line(&mut self, kind: u8, number: i64) {
         self.bytes.push(kind);
         number::write(&mut self.bytes, number);
         self.end();

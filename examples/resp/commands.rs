@@ -10,12 +10,17 @@ use super::store::{Expiry, NotAdded, Store};
 use super::table;
 
 /// The figures of `INFO` that do not come from the store.
-#[derive(Default)]
 pub(crate) struct Facts {
-    pub(crate) uptime: Duration,
+    pub(crate) begun: Instant,
     pub(crate) clients: usize,
     pub(crate) connections: u64,
     pub(crate) commands: u64,
+}
+
+impl Facts {
+    pub(crate) fn new() -> Facts {
+        Facts { begun: Instant::now(), clients: 0, connections: 0, commands: 0 }
+    }
 }
 
 /// A command that is being executed.
@@ -25,7 +30,7 @@ pub(crate) struct Call<'a> {
     pub(crate) session: &'a mut Session,
     pub(crate) arguments: Arguments<'a>,
     pub(crate) now: &'a dyn Fn() -> Instant,
-    pub(crate) facts: &'a dyn Fn() -> Facts,
+    pub(crate) facts: &'a Facts,
 }
 
 /// What happens to the connection after a request.
@@ -52,7 +57,8 @@ pub(crate) fn execute(call: &mut Call<'_>) -> After {
         unknown(call);
         return After::GoOn;
     };
-    if let Some(word) = words.next().filter(|_| !command.subcommands.is_empty()) {
+    let word = if command.subcommands.is_empty() { None } else { words.next() };
+    if let Some(word) = word {
         let Some(subcommand) = command.subcommand(word) else {
             unknown_subcommand(call, command.name);
             return After::GoOn;
@@ -61,7 +67,7 @@ pub(crate) fn execute(call: &mut Call<'_>) -> After {
     }
     if !command.takes(call.arguments.len()) {
         wrong_count(call.answers, command.name);
-    } else if command.flags.contains(&"denyoom") && call.store.is_full() {
+    } else if call.store.is_full() && command.flags.contains(&"denyoom") {
         call.answers.error(b"OOM command not allowed when used memory > 'maxmemory'.");
     } else {
         (command.run)(call);

@@ -150,3 +150,28 @@ fn resp_options_are_what_the_command_line_says() {
         assert_eq!(parse(wrong), None, "{wrong}");
     }
 }
+
+#[test]
+fn resp_a_key_that_expires_is_removed_though_nobody_asks_for_it() {
+    let server = server();
+    let mut client = client(&server);
+    client.feed(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n");
+    assert!(server.borrow().alarm.is_none());
+    client.feed(b"set b 1 ex 9\r\nset a 1 ex 5\r\nquit\r\n");
+    let (alarm, _) = server.borrow().alarm.unwrap();
+    assert_eq!(Some(alarm), server.borrow().store.next_deadline());
+}
+
+#[test]
+fn resp_info_counts_the_clients_that_are_there() {
+    let server = server();
+    let (mut first, second) = (client(&server), client(&server));
+    let mut told = |expected: [&str; 2]| {
+        first.feed(b"info\r\n");
+        let info = String::from_utf8(first.take_written()).unwrap();
+        assert!(expected.iter().all(|line| info.contains(line)), "{info}");
+    };
+    told(["connected_clients:2\r\n", "total_commands_processed:1\r\n"]);
+    drop(second);
+    told(["connected_clients:1\r\n", "total_connections_received:2\r\n"]);
+}

@@ -4,6 +4,7 @@
 mod about;
 mod answers;
 mod commands;
+mod hash;
 mod number;
 mod request;
 mod session;

@@ -23,10 +23,6 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
 
 /// Appends a number, in a fraction of the time that `write!` takes.
 pub(crate) fn write(out: &mut Vec<u8>, number: i64) {
-    // The most common case: lengths of small values.
-    if let 0..=9 = number {
-        return out.push(b'0' + number as u8);
-    }
     let mut text = [0; 20];
     let mut start = text.len();
     let mut left = number.unsigned_abs();

@@ -140,6 +140,11 @@ impl Parser {
             }
             None => {
                 self.spans.clear();
+                if let Some(bytes) = parse_short(data, &mut self.spans) {
+                    self.is_line = false;
+                    return Ok(Some(bytes));
+                }
+                self.spans.clear();
                 Place::default()
             }
         };
@@ -174,6 +179,33 @@ impl Parser {
         split_line(line.strip_suffix(b"\r").unwrap_or(line), &mut self.line, &mut self.spans)?;
         Ok(true)
     }
+}
+
+/// Parses a request in one go, as most can be: a whole array of short arguments. Returns its length; or `None` for any
+/// other, for which there may be spans that are to be removed.
+fn parse_short(data: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
+    let (count, mut at) = short_line(b'*', data, 0)?;
+    for _ in 0..count {
+        let (bytes, begin) = short_line(b'$', data, at)?;
+        let end = begin + bytes;
+        at = end + 2;
+        if data.len() < at {
+            return None;
+        }
+        spans.push(begin as u32..end as u32);
+    }
+    Some(at)
+}
+
+/// Returns the number in the line at `at`, if that begins with `kind` and has at most two digits, and where it ends.
+fn short_line(kind: u8, data: &[u8], at: usize) -> Option<(usize, usize)> {
+    let line: &[u8; 5] = data.get(at..)?.first_chunk()?;
+    let (number, bytes) = match *line {
+        [_, one @ b'0'..=b'9', b'\r', ..] => (one - b'0', 4),
+        [_, ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', _] => (10 * (ten - b'0') + (one - b'0'), 5),
+        _ => return None,
+    };
+    (line[0] == kind).then_some((number.into(), at + bytes))
 }
 
 impl Place {
@@ -396,6 +428,9 @@ mod tests {
             (format!("*{}\r\n", ARGUMENTS_MAX + 1), "invalid multibulk length"),
             (format!("*{}", "1".repeat(LINE_BYTES_MAX)), "too big mbulk count string"),
             ("*1\r\n+OK\r\n".to_owned(), "expected '$', got '+'"),
+            ("*1\r\n+4\r\nPING\r\n".to_owned(), "expected '$', got '+'"),
+            ("*01\r\n$4\r\nPING\r\n".to_owned(), "invalid multibulk length"),
+            ("*1\r\n$04\r\nPING\r\n".to_owned(), "invalid bulk length"),
             ("*1\r\n\r\n".to_owned(), "expected '$', got '\r'"),
             ("*1\r\n$-1\r\n".to_owned(), "invalid bulk length"),
             (format!("*1\r\n${}\r\n", BULK_BYTES_MAX + 1), "invalid bulk length"),

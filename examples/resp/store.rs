@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
+use super::hash::Keyed;
 use super::number;
 
 /// The approximate overhead of a key and its value.
@@ -16,8 +17,7 @@ const KEPT_BYTES: usize = 64;
 
 /// Values by key. An expired value counts as missing, though it may take memory until [`Store::expire`].
 pub(crate) struct Store {
-    // With std's randomized hasher: if peers could predict collisions, they could make each lookup linear.
-    values: HashMap<Box<[u8]>, Entry>,
+    values: HashMap<Box<[u8]>, Entry, Keyed>,
     deadlines: BTreeSet<(Instant, Box<[u8]>)>,
     bytes: usize,
     bytes_max: usize,
@@ -45,10 +45,11 @@ pub(crate) enum NotAdded {
 
 impl Store {
     pub(crate) fn new(bytes_max: usize) -> Store {
-        Store { values: HashMap::new(), deadlines: BTreeSet::new(), bytes: 0, bytes_max }
+        Store { values: HashMap::default(), deadlines: BTreeSet::new(), bytes: 0, bytes_max }
     }
 
     /// Returns the value. `now` is called only if the value has an expiry time.
+    #[inline(always)]
     pub(crate) fn get(&self, key: &[u8], now: &dyn Fn() -> Instant) -> Option<&[u8]> {
         self.values.get(key).filter(|entry| !entry.is_over(now)).map(|entry| &entry.value[..])
     }

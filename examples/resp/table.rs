@@ -95,8 +95,8 @@ const OF_CLIENT: &[Command] = &[
 
 impl Command {
     pub(super) fn takes(&self, count: usize) -> bool {
-        let words = self.arity.unsigned_abs() as usize;
-        if self.arity < 0 { count >= words } else { count == words }
+        let count = count as i32; // Far fewer than it holds.
+        count == self.arity || (self.arity < 0 && count >= -self.arity)
     }
 
     pub(super) fn subcommand(&self, name: &[u8]) -> Option<&'static Command> {
@@ -109,7 +109,9 @@ impl Command {
 }
 
 pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
-    COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()))
+    // Names are lower-case letters, which only letters become this way.
+    let is = |own: &[u8]| own.iter().zip(name).all(|(own, byte)| *own == byte | 0x20);
+    COMMANDS.iter().find(|command| command.name.len() == name.len() && is(command.name.as_bytes()))
 }
 
 /// Returns the command with this full name, as in `config|get`.

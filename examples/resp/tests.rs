@@ -13,14 +13,8 @@ fn answers_to(store: &mut Store, lines: &[&str], now: Instant) -> String {
         let data = format!("{line}\n").into_bytes();
         assert_eq!(parser.parse(&data, &mut None), Ok(Some(data.len())));
         let arguments = parser.arguments(&data);
-        let mut call = Call {
-            store,
-            answers: &mut answers,
-            session: &mut session,
-            arguments,
-            now: &|| now,
-            facts: &Facts::default,
-        };
+        let mut call =
+            Call { store, answers: &mut answers, session: &mut session, arguments, now: &|| now, facts: &Facts::new() };
         match execute(&mut call) {
             After::GoOn => {}
             After::Close => answers.status("closed"),
@@ -94,7 +88,7 @@ fn resp_an_answer_is_bounded() {
             session: &mut Session::new(1),
             arguments,
             now: &|| now,
-            facts: &Facts::default,
+            facts: &Facts::new(),
         };
         execute(&mut call);
         let shown = String::from_utf8_lossy(&data[..40]);

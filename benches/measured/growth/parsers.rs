@@ -185,8 +185,7 @@ mod http_server;
 mod resp_server;
 
 fn http(data: &[u8], piece_bytes: usize) {
-    let answers = http_server::http::Answers::new(std::time::SystemTime::now());
-    let client = http_server::Client::new(std::rc::Rc::new(answers.into()));
+    let client = http_server::Client::new(http_server::http::Answers::new());
     answered(client, data, piece_bytes, b"HTTP/1.1 200 ");
 }
 

@@ -9,10 +9,6 @@ mod certificate;
 #[path = "../../../examples/http_server.rs"]
 mod http_server;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::time::SystemTime;
-
 use http_server::bounds::{self, Bounds};
 use http_server::http::Answers;
 use http_server::{Client, support};
@@ -24,7 +20,7 @@ fn main() -> Result<(), support::Failure> {
     let mut event_loop = EventLoop::with_limits(http_server::limits(&bounds))?;
     let config = certificate::take_from(&mut arguments, &mut event_loop.context())?;
     let address = support::listening_address_in(arguments, &[&bounds::FLAGS[..], &certificate::FLAGS].concat())?;
-    let answers = Rc::new(RefCell::new(Answers::new(SystemTime::now())));
+    let answers = Answers::new();
     let listen = Listen::at(address).filter(config.listen());
     let listener = event_loop.context().listen(listen, move |_, _| Some(Client::new(answers.clone())));
     let listener = listener.map_err(support::cannot_listen(address))?;

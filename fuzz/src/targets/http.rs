@@ -1,6 +1,8 @@
-//! Heads of HTTP requests with their bodies, one after the other: whole and cut.
+//! Heads of HTTP requests with their bodies, one after the other: whole and cut. Each head, or the part of it that is
+//! there, is also read by `httparse`.
 
-use crate::http::{Heading, Request, Skipped};
+use crate::http::head::{Stop, Unread};
+use crate::http::{Heading, Request, Skipped, Status};
 use crate::input::{Input, pieces};
 
 pub const WORDS: &[&[u8]] = &[
@@ -72,6 +74,7 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Read {
                 }
                 continue;
             }
+            compare_with_httparse(&kept);
             match Request::parse(&kept, &mut searched, &mut empty) {
                 Heading::Partial => break,
                 Heading::Empty(bytes) => {
@@ -106,4 +109,49 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Read {
         read.requests.pop();
     }
     read
+}
+
+/// The words of a head: its method, its target and its version, then names and values; and its length.
+type Words = (usize, Vec<Vec<u8>>);
+
+const FIELDS_MAX: usize = 100;
+
+fn compare_with_httparse(data: &[u8]) {
+    if let [b'\n', ..] | [b'\r', b'\n', ..] = data {
+        return; // Empty lines are not given to ours.
+    }
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut fields);
+    let theirs = request.parse(data);
+    let ours = words(data);
+    let is_same = match (&theirs, &ours) {
+        (Ok(httparse::Status::Complete(bytes)), Ok(ours)) => {
+            let (method, target) = (request.method.expect("a method"), request.path.expect("a target"));
+            let mut words = [method, target].map(|word| word.as_bytes().to_vec()).to_vec();
+            words.push(vec![request.version.expect("a version")]);
+            words.extend(request.headers.iter().flat_map(|field| [field.name.as_bytes().to_vec(), field.value.to_vec()]));
+            (*bytes, words) == *ours
+        }
+        (Ok(httparse::Status::Partial), Err(Stop::Partial)) => true,
+        (Err(httparse::Error::TooManyHeaders), Ok(_) | Err(_)) => true,
+        // Ours waits for the end of the line.
+        (Err(httparse::Error::Version), Err(Stop::Partial | Stop::Refused(Status::Version | Status::BadRequest))) => true,
+        (Err(_), Err(Stop::Refused(Status::BadRequest))) => true,
+        _ => false,
+    };
+    let ours = ours.map_err(|stop| match stop {
+        Stop::Partial => "partial",
+        Stop::Refused(status) => status.line(),
+    });
+    assert!(is_same, "{ours:?}, and httparse {theirs:?}");
+}
+
+fn words(data: &[u8]) -> Result<Words, Stop> {
+    let mut unread = Unread::new(data);
+    let line = unread.first_line()?;
+    let mut words = vec![line.method.to_vec(), line.target.to_vec(), vec![line.minor]];
+    while let Some((name, value)) = unread.field()? {
+        words.extend([name.to_vec(), value.to_vec()]);
+    }
+    Ok((data.len() - unread.len(), words))
 }
