@@ -140,7 +140,8 @@ VARIANTS = {
     ], ["50 clients", "8,000 clients"], extra == 48) for extra in (48, 368)},
     "a boxed record": ([
         (LOOP + "slots.rs", "    Connection(Connection),", "    Connection(Box<Connection>),"),
-        (LOOP + "slots.rs", "self.place(Tenant::Connection(connection))", "self.place(Tenant::Connection(Box::new(connection)))"),
+        (LOOP + "slots.rs", "tenant: Tenant::Connection(connection) };", "tenant: Tenant::Connection(Box::new(connection)) };"),
+        (LOOP + "parts.rs", "insert_at(id, Tenant::Connection(connection))", "insert_at(id, Tenant::Connection(Box::new(connection)))"),
         (LOOP + "connect.rs", "Tenant::Connection(connection))?", "Tenant::Connection(Box::new(connection)))?"),
     ], ["50 clients", "8,000 clients"], True),
     **{f"{count:,} events a poll": (constant("src/sys/poller.rs", "const EVENTS_MAX: usize = 1024;", f"const EVENTS_MAX: usize = {count};"),
