@@ -918,6 +918,7 @@ BUGS = [
     ("service", "src/service/handed_over.rs", "if !listens(&listener)? {\n                return wrong(\"is a TCP",
      "if false {\n                return wrong(\"is a TCP"),
     ("service", "src/service/handed_over.rs", "if names.len() != descriptors.len() {", "if false {"),
+    ("service", "src/service/handed_over.rs", "Err(_) => return wrong(\"is not a Unix stream\"),", "Err(_) => {}"),
     ("service", "src/service/handed_over.rs", "let index = self.listeners.iter().position(|(of, _)| of == name)?;",
      "let index = self.listeners.len().checked_sub(usize::from(!name.is_empty()))?;"),
     ("service", "src/service/notify.rs", "seconds.into() * 1_000_000",
