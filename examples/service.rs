@@ -19,6 +19,7 @@ mod support;
 #[cfg(unix)]
 mod unix {
     use std::cell::Cell;
+    use std::io;
     use std::rc::Rc;
     use std::time::Duration;
 
@@ -126,9 +127,16 @@ mod unix {
                 Some(Session { delay, waiting: Rc::default() })
             })?);
         }
-        service.start(&mut event_loop.context())?;
+        // Nothing may fail once the service is ready: a process that this one replaces stops serving then.
+        let mut addresses = Vec::new();
         for listener in listeners {
-            support::announce(&mut event_loop, listener)?;
+            let mut context = event_loop.context();
+            let listening = context.listener(listener).ok_or(io::Error::from(io::ErrorKind::NotConnected))?;
+            addresses.extend(listening.local_addrs()?);
+        }
+        service.start(&mut event_loop.context())?;
+        for address in addresses {
+            support::say(format_args!("listening on {address}"));
         }
         event_loop.run()?;
         Ok(())

@@ -9,6 +9,7 @@ SLOW_PEERS = "a_peer_that_takes_64_kib"
 HOARDS = "at_the_loop_s_cap"
 JOINED = "what_goes_through_a_pair"
 CRASHING = "whatever_befalls_hosts"
+PAIRS = "every_guarantee_holds_though_any_two"
 CONNECTION = "src/connection/"
 
 BUGS = [
@@ -202,6 +203,11 @@ BUGS = [
         (LOOP + "hoards.rs", "(COST_MAX - COST_MAX.min(cost as u64))", "COST_MAX.min(cost as u64)")], HOARDS),
     ("at the loop's cap a datagram is dropped", 30, [
         (LOOP + "datagrams.rs", "self.keep_below_cap(Some(id));\n", "")], HOARDS),
+    ("input is forgotten behind a read that has failed for lack of memory", 600, [
+        (CONNECTION + "reading.rs", "Err(error) if is_out_of_buffers(&error) => return Read::Later,",
+         "Err(error) if is_out_of_buffers(&error) => return Read::Blocked,")], PAIRS),
+    ("a read that fails for lack of memory ends its connection", 600, [
+        (CONNECTION + "reading.rs", "Err(error) if is_out_of_buffers(&error) => return Read::Later,", "")], PAIRS),
     ("a protocol is told of the crash of its own host", 30, [
         ("src/testing/network/processes.rs", "            event_loop.crash();\n", "            drop(event_loop);\n")], CRASHING),
 ]

@@ -85,7 +85,8 @@ pub(crate) fn run_child(thanks: &[u8]) -> Result<(), Failure> {
     }));
     match handle_stdio(thanks) {
         Err(error) if !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
-            panic!("a request has failed: {error}")
+            eprintln!("a request has failed: {error}");
+            std::process::abort()
         }
         result => Ok(result?),
     }

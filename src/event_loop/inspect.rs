@@ -40,6 +40,11 @@ impl Core {
     }
 }
 
+/// Returns whether a connection waits for memory, to be read then.
+pub(crate) fn is_read_later(parts: &Parts, id: Id) -> bool {
+    parts.work.waits_to_be_read(id)
+}
+
 impl Parts {
     pub(crate) fn now(&self) -> Instant {
         self.time.now()

@@ -18,7 +18,7 @@ mod following;
 mod guard;
 mod hoards;
 #[cfg(all(test, feature = "testing"))]
-mod inspect;
+pub(crate) mod inspect;
 pub(crate) mod joining;
 mod life;
 mod listen;

@@ -213,6 +213,10 @@ impl Work {
 /// For the tests of the guarantees.
 #[cfg(all(test, feature = "testing"))]
 impl Work {
+    pub(super) fn waits_to_be_read(&self, id: Id) -> bool {
+        self.read_later.contains(&id)
+    }
+
     pub(super) fn counts(&self) -> [(&'static str, usize); 6] {
         [
             ("to be told of a drain", self.untold_of_drain.len()),

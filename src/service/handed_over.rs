@@ -55,8 +55,11 @@ impl HandedOver {
     fn take(&mut self, descriptors: &mut ListenFd, index: usize, name: String) -> io::Result<()> {
         let wrong = |what: &str| Err(invalid(format!("descriptor {index} of LISTEN_FDS, {name:?}, {what}")));
         if name == PREDECESSOR {
-            let stream = descriptors.take_custom(index, libc::AF_UNIX, libc::SOCK_STREAM, "stream");
-            self.predecessor = stream.ok().flatten();
+            // Without it, that process would never hear that this one is ready, and would kill it while it serves.
+            match descriptors.take_custom(index, libc::AF_UNIX, libc::SOCK_STREAM, "stream") {
+                Ok(stream) => self.predecessor = stream,
+                Err(_) => return wrong("is not a Unix stream"),
+            }
             return Ok(());
         }
         // Each of these leaves a descriptor of another type alone, and marks the one that it takes as close-on-exec.

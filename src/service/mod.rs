@@ -222,6 +222,8 @@ impl Service {
     /// Starts the service: reports that it is ready, and handles signals and the watchdog. For programs that turn the
     /// loop themselves; otherwise use [`run`](Service::run).
     ///
+    /// Do whatever may still fail before this: a process that this one replaces stops serving once it is ready.
+    ///
     /// Sockets that were handed over but not taken are closed, with a warning: nothing would serve their clients.
     ///
     /// # Errors

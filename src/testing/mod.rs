@@ -181,6 +181,8 @@
 //! | at the loop's cap the connection being written to ends | 30 |
 //! | at the loop's cap the shortest queue is ended first | 30 |
 //! | at the loop's cap a datagram is dropped | 30 |
+//! | input is forgotten behind a read that has failed for lack of memory | 600 |
+//! | a read that fails for lack of memory ends its connection | 600 |
 //! | a protocol is told of the crash of its own host | 30 |
 
 mod capturing;

@@ -19,7 +19,9 @@ use switchboard::{Completion, Context, Ended, TimerId, Transport, escape};
 /// with Twisted's `deferToThread` and asyncio's `run_in_executor`.
 ///
 /// One pool can serve several loops; clones share the pool. Threads are started as they are needed, and kept. At most
-/// `queue_max` jobs wait for a thread; any more are refused.
+/// `queue_max` jobs wait for a thread; any more are refused. If the system cannot start another thread, the work waits
+/// for one of those that there are, and starting one is tried again after 10 ms, then after twice as long each time, up
+/// to 1 s.
 ///
 /// Work that has begun cannot be stopped: after its timeout, or when it is [cancelled](Job::cancel), the loop stops
 /// waiting for it, and its thread becomes free when the work returns. Neither the end of a loop nor dropping the pool's
@@ -46,6 +48,10 @@ use switchboard::{Completion, Context, Ended, TimerId, Transport, escape};
 pub struct WorkerPool {
     owners: Arc<Owners>,
 }
+
+/// The first delay after which starting a thread is tried again, and the longest.
+const START_RETRY_MIN: Duration = Duration::from_millis(10);
+const START_RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// Closes the pool when the last clone is dropped.
 struct Owners {
@@ -137,7 +143,7 @@ impl WorkerPool {
     /// [`WorkError::TimedOut`]; work that has not begun by then never does, and a later result is dropped.
     ///
     /// `done` is called in any case, but never from within this method: with [`WorkError::Refused`] if `queue_max` jobs
-    /// are waiting or no thread can be started, and with [`WorkError::Dropped`] if the pool was [shut
+    /// are waiting, or the pool has no thread and none can be started, and with [`WorkError::Dropped`] if the pool was [shut
     /// down](WorkerPool::shutdown). `work` is not called then. (Only a loop that has no slot left, out of some
     /// billions, logs an error and calls neither.)
     ///
@@ -256,7 +262,10 @@ impl WorkerPool {
         };
         match queued {
             Ok(None) => {}
-            Ok(Some(error)) => context.warn(format_args!("a pool has fewer threads than it may have: {error}")),
+            Ok(Some(error)) => {
+                context.warn(format_args!("a pool has fewer threads than it may have: {error}"));
+                start_later(context, Arc::downgrade(&self.owners.shared), job.number, START_RETRY_MIN);
+            }
             Err(why) => answer.give(Err(why)),
         }
     }
@@ -361,6 +370,13 @@ impl PoolInner {
         Ok(())
     }
 
+    /// Tries again to start a thread for work for which that has failed. Returns whether it has failed once more.
+    fn start_again(self: &Arc<PoolInner>, number: u64) -> bool {
+        let mut state = self.lock();
+        let waits = state.queue.contains_key(&number) && state.idle < state.queue.len();
+        waits && state.threads < self.threads_max && self.start_thread(&mut state).is_err()
+    }
+
     /// The body of a thread, which starts out idle.
     fn work(&self) {
         let mut state = self.lock();
@@ -396,6 +412,18 @@ impl PoolInner {
         self.work.notify_all();
         (mem::take(&mut state.queue), state.simulated.withdraw_all())
     }
+}
+
+/// Tries to start a thread after a delay, until that succeeds or the work no longer needs it: the work of those that
+/// there are may never end.
+fn start_later(context: &mut Context<'_>, shared: Weak<PoolInner>, number: u64, delay: Duration) {
+    let timer = context.call_later(delay, move |context| {
+        if shared.upgrade().is_some_and(|shared| shared.start_again(number)) {
+            start_later(context, shared, number, (delay * 2).min(START_RETRY_MAX));
+        }
+    });
+    // The completion keeps the loop running.
+    context.set_background(timer, true);
 }
 
 /// Runs work that may panic.

@@ -481,6 +481,8 @@ fn service_names_what_is_no_listening_socket() {
     let nothing = |_: &mut Command| {};
     says("\"web\", is a TCP socket that does not listen", "systemd:web", vec![("web", connected.into())], nothing);
     says("\"x\", is a Unix socket that does not listen", "systemd:x", vec![("x", pair.into())], nothing);
+    let no_stream = vec![("%predecessor", File::open("/dev/null").unwrap().into())];
+    says("is not a Unix stream", "tcp:127.0.0.1:0", no_stream, nothing);
     says("is neither a TCP", "systemd:x", vec![("x", File::open("/dev/null").unwrap().into())], nothing);
     says("no listening socket was handed over", "systemd:x", vec![("x", udp.into())], nothing);
     says("there are [\"web\"]", "systemd:x", vec![("web", listener())], nothing);

@@ -15,6 +15,7 @@ use super::own_calls::Call;
 use super::producing::Producing;
 use super::refusals::REFUSAL;
 use super::timers::Timer;
+use crate::sys::is_out_of_buffers;
 use crate::testing::{Call as SystemCall, Random};
 use crate::{CloseReason, ConnectionId, Limits, ListenerId, LoopLimits, Timeout};
 
@@ -59,6 +60,8 @@ pub(super) struct Ledger {
     pub(super) fatal: bool,
     /// The calls that are made to fail, with their errors.
     pub(super) failing: Vec<(SystemCall, i32)>,
+    /// The host of each read that is made to fail, until a connection has lost its input for that.
+    pub(super) unreadable: Vec<usize>,
     /// Whether a connection that was closed is always given the time to finish.
     pub(super) patient: bool,
     /// Whether hosts are shutting down, or gone.
@@ -226,6 +229,7 @@ impl Ledger {
             ending_since: BTreeMap::new(),
             fatal: false,
             failing: Vec::new(),
+            unreadable: Vec::new(),
             patient: false,
             ending: [false; 2],
             write_max: 0,
@@ -532,6 +536,8 @@ impl Ledger {
             CloseReason::Shutdown => self.ending[host],
             CloseReason::Timeout(crate::Timeout::Close) => connection.closing || asked.close,
             CloseReason::Timeout(_) => asked.timeout,
+            // A signal and a lack of memory pass.
+            CloseReason::Io(error) => !is_out_of_buffers(error) && error.kind() != std::io::ErrorKind::Interrupted,
             _ => true,
         };
         // What ends a connection from the other side: the peer's end, or faults in between.

@@ -49,7 +49,8 @@ const FAILURES: [(Call, &str, u64, &[i32]); 6] = [
 /// Makes two calls of one of the hosts fail. The program is the one of this seed, and the failures are chosen by it.
 pub(super) fn arm(network: &mut Network, hosts: &[HostId], seed: u64) {
     let mut random = Random::new(seed.wrapping_mul(0x9FB2_1C65_1E98_DF25));
-    let host = hosts[random.below(hosts.len() as u64) as usize];
+    let index = random.below(hosts.len() as u64) as usize;
+    let host = hosts[index];
     let mut before = None;
     for _ in 0..2 {
         let (call, name, most, errors) = FAILURES[random.below(FAILURES.len() as u64) as usize];
@@ -60,6 +61,10 @@ pub(super) fn arm(network: &mut Network, hosts: &[HostId], seed: u64) {
         with(|ledger| {
             ledger.coverage.hit(name);
             ledger.failing.push((call, error));
+            // After a signal it is done again.
+            if call == Call::Read && error != errno::EINTR {
+                ledger.unreadable.push(index);
+            }
             if before.replace(call) == Some(call) {
                 ledger.coverage.hit("a pair of one kind");
             }
@@ -78,8 +83,10 @@ impl Ledger {
         self.failing.iter().any(|&(call, error)| call == Call::Connect && met.raw_os_error() == Some(error))
     }
 
-    /// Returns whether a read is made to fail otherwise than by a signal: what had arrived behind it cannot be read.
-    pub(super) fn reads_fail(&self) -> bool {
-        self.failing.iter().any(|&(call, error)| call == Call::Read && error != errno::EINTR)
+    /// Returns whether a connection of this host may have ended with unread input, since a read of it was made to fail:
+    /// each such read excuses one connection. One that ends in order has read everything before.
+    pub(super) fn takes_excuse(&mut self, host: usize, reason: &str) -> bool {
+        let excuse = self.unreadable.iter().position(|of| *of == host && reason != "peer closed");
+        excuse.is_some_and(|index| self.unreadable.swap_remove(index) == host)
     }
 }
