@@ -5,7 +5,6 @@ use std::error::Error;
 use std::io::{BufRead, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::num::NonZeroUsize;
-use std::process::Command;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -87,7 +86,7 @@ fn requests_live_in_a_loop_beside_other_things_and_tell_what_goes_wrong() {
 #[test]
 fn a_process_answers() {
     let requests = Requests::processes(NonZeroUsize::MIN, |_| {
-        let mut command = Command::new("head");
+        let mut command = std::process::Command::new("head");
         command.args(["-n", "1"]);
         command
     });

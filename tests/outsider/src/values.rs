@@ -15,7 +15,7 @@ use switchboard::workers::LoopFailure;
 use switchboard::{
     Address, AnyId, CloseReason, ConnectError, ConnectionId, Context, Counters, DatagramError, Endpoint, EndpointError,
     Escaped, EventLoop, Handle, IntoProtocol, Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy,
-    Protocol, Readiness, SourceAction, SourceId, Timeout, TimerId, Transport, UnixAddress, WhenFull, escape,
+    Protocol, Readiness, SourceAction, SourceId, Timeout, TimerId, Transport, WhenFull, escape,
 };
 
 /// What an embedder keeps along with the loop: all of it supports derives.
@@ -206,6 +206,8 @@ fn addresses_are_made_compared_and_shown() {
     assert!(!seen.insert(address.clone()));
     #[cfg(unix)]
     {
+        use switchboard::UnixAddress;
+
         let path = Address::from(UnixAddress::path("/run/x"));
         let name = UnixAddress::abstract_name("x");
         let shown = [&path, &name.clone().into()].map(ToString::to_string);
