@@ -50,15 +50,15 @@ step() {
   limited "${@:2}"
 }
 
-# two_at_once SECONDS NAME=COMMAND...: runs steps, two at a time, since they mostly wait.  Prints the output of each when
-# it has ended, and stops at the first failure.
+# two_at_once SECONDS NAME=COMMAND...: runs steps, two at a time, since they mostly wait or use one core only.  Prints the
+# output of each when it has ended, and stops at the first failure.
 two_at_once() {
   local limit_s=$1 each
   for each in "${@:2}"; do
     if [ "${#running[@]}" -ge 2 ]; then one_has_ended; fi
     # shellcheck disable=SC2086 # The command is split into words.
     timeout --kill-after=10 "$limit_s" ${each#*=} >"$scratch/${each%%=*}.log" 2>&1 &
-    running[$!]="${each%%=*} $SECONDS"
+    running[$!]="$SECONDS ${each%%=*}"
   done
   while [ "${#running[@]}" -gt 0 ]; do one_has_ended; done
 }
@@ -66,7 +66,7 @@ two_at_once() {
 one_has_ended() {
   local process code=0 what begin
   wait -n -p process "${!running[@]}" || code=$?
-  read -r what begin <<<"${running[$process]}"
+  read -r begin what <<<"${running[$process]}"
   unset "running[$process]"
   announce "$what, which took $((SECONDS - begin)) s"
   name=$what
