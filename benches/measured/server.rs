@@ -17,9 +17,7 @@ use std::time::Duration;
 
 use switchboard::filter::{Filter, Flow};
 use switchboard::framing::{LineHandler, LineReceiver, send_line};
-use switchboard::{
-    CloseReason, ConnectionId, Context, EventLoop, Listen, ListenerId, LoopLimits, Protocol, Transport, UnixAddress,
-};
+use switchboard::{CloseReason, ConnectionId, Context, EventLoop, Listen, ListenerId, LoopLimits, Protocol, Transport};
 
 struct Echo;
 
@@ -139,6 +137,16 @@ fn turn_by_turn(event_loop: &mut EventLoop) -> io::Result<()> {
     Ok(())
 }
 
+#[cfg(unix)]
+fn at_path(path: String) -> io::Result<Listen> {
+    Ok(Listen::at(switchboard::UnixAddress::Path(path.into())))
+}
+
+#[cfg(not(unix))]
+fn at_path(_: String) -> io::Result<Listen> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 fn main() -> io::Result<()> {
     let mut limits = LoopLimits::default();
     let (mut is_driven, mut kind) = (false, Kind::Echo);
@@ -158,10 +166,7 @@ fn main() -> io::Result<()> {
                 kind = Kind::Pieces { count, bytes };
             }
             "--broadcast" => kind = Kind::Broadcast(Rc::default()),
-            "--unix" => {
-                let path = arguments.next().ok_or_else(|| io::Error::other("--unix PATH"))?;
-                at = Listen::at(UnixAddress::Path(path.into()));
-            }
+            "--unix" => at = at_path(arguments.next().ok_or_else(|| io::Error::other("--unix PATH"))?)?,
             "--fan-out" => kind = Kind::FanOut(Rc::default()),
             "--idle-timeout" => limits.each.idle_timeout = Some(Duration::from_secs(3600)),
             _ => return Err(io::Error::other(format!("no such flag: {flag}"))),
