@@ -5,6 +5,7 @@
     python3 benches/load_of_others.py --short           the same in a few seconds, to check that it works
     python3 benches/load_of_others.py --write-readme    also writes the table into benches/README.md, or the file named
     python3 benches/load_of_others.py --rounds 21 redis-benchmark    more rounds, and one of the two loads only
+    python3 benches/load_of_others.py --valkey PROGRAM  Valkey's server, too, which Debian does not package
 
 Linux, two cores, with redis-server, redis-tools, wrk, nginx and util-linux installed. All servers run on one core, and who
 loads them on the other.  redis-server does not save, nginx has one worker and no log, and each answers with the same
@@ -17,6 +18,7 @@ each other whatever the servers take.  So the CPU time of the server for a reque
 import argparse
 import contextlib
 import datetime
+import functools
 import os
 import pathlib
 import random
@@ -36,11 +38,11 @@ import harness  # noqa: E402 (found by the line above)
 import http_server  # noqa: E402
 from harness import Failed, Server, require  # noqa: E402
 
-LIMIT_S = 900
+LIMIT_S = 1_800
 ROUNDS = 15
 CLIENTS = 50
 TESTS = ("ping_mbulk", "set", "get", "incr")
-PIPELINED = (1, 16)
+PIPELINED = (1, 16, 100)
 TURN_S = 0.5  # About, of redis-benchmark; wrk has whole seconds only.
 PROBE_REQUESTS = 10_000
 SHORT_REQUESTS = 2_000
@@ -79,19 +81,19 @@ def ours(example, core):
 
 
 @contextlib.contextmanager
-def redis(core):
+def redis(core, name, program):
     with tempfile.TemporaryDirectory() as folder:
         # It cannot choose a port itself.
         with harness.socket.create_server(("127.0.0.1", 0)) as chosen:
             address = chosen.getsockname()
-        argv = ["redis-server", "--bind", address[0], "--port", str(address[1]), "--save", "", "--appendonly", "no", "--dir", folder]
+        argv = [program, "--bind", address[0], "--port", str(address[1]), "--save", "", "--appendonly", "no", "--dir", folder]
         process = harness.start(pinned(core, *argv), stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + harness.WAIT_S
         while harness.refused(address):
-            require(process.poll() is None and time.monotonic() < deadline, "redis-server does not listen")
+            require(process.poll() is None and time.monotonic() < deadline, f"{program} does not listen")
             time.sleep(harness.POLL_S)
         try:
-            yield Under("Redis", address, process.pid)
+            yield Under(name, address, process.pid)
         finally:
             harness.end(process, harness.signal.SIGTERM)
 
@@ -167,16 +169,19 @@ def spread(ratios):
 
 
 def of_redis(arguments, cores, chance):
-    with ours("resp_server", cores[0]) as server, redis(cores[0]) as other:
-        for pipelined in PIPELINED:
-            for test in TESTS:
-                requests = SHORT_REQUESTS
-                if not arguments.short:
-                    rate, _ = redis_benchmark(cores[1], other, test, pipelined, PROBE_REQUESTS)
-                    requests = int(max(rate * TURN_S, PROBE_REQUESTS))
-                row = Row(f"`redis-benchmark -t {test} -P {pipelined}`, beside Redis", [server, other])
-                row.measure(lambda under: redis_benchmark(cores[1], under, test, pipelined, requests), arguments.rounds, chance)
-                yield row
+    others = {"Redis": "redis-server", **({"Valkey": arguments.valkey} if arguments.valkey else {})}
+    for name, program in others.items():
+        with ours("resp_server", cores[0]) as server, redis(cores[0], name, program) as other:
+            for pipelined in PIPELINED:
+                for test in TESTS:
+                    requests = SHORT_REQUESTS
+                    if not arguments.short:
+                        rate, _ = redis_benchmark(cores[1], other, test, pipelined, PROBE_REQUESTS)
+                        requests = int(max(rate * TURN_S, PROBE_REQUESTS))
+                    row = Row(f"`redis-benchmark -t {test} -P {pipelined}`, beside {name}", [server, other])
+                    load = functools.partial(redis_benchmark, cores[1], test=test, pipelined=pipelined, requests=requests)
+                    row.measure(load, arguments.rounds, chance)
+                    yield row
 
 
 def of_wrk(arguments, cores, chance):
@@ -191,13 +196,17 @@ HEAD = ("| load, 50 clients | requests/s | theirs | ratio | CPU, \N{MICRO SIGN}s
         "| --- | --- | --- | --- | --- | --- | --- |")
 
 
-def versions():
-    told = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
-    redis_server = re.search(r"v=(\S+)", told).group(1)
+def version_of(program):
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return re.search(r"v=(\S+)", told).group(1)
+
+
+def versions(valkey):
+    more = f", Valkey {version_of(valkey)}" if valkey else ""
     program = http_server.shutil.which("nginx") or "/usr/sbin/nginx"
     server = subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stderr
     nginx_server = re.search(r"nginx/(\S+)", server).group(1)
-    return f"Redis {redis_server}, nginx {nginx_server}"
+    return f"Redis {version_of('redis-server')}{more}, nginx {nginx_server}"
 
 
 def main():
@@ -205,6 +214,7 @@ def main():
     parser.add_argument("parts", nargs="*", metavar="LOAD", help=f"of {', '.join(PARTS)}; both if none is given")
     parser.add_argument("--short", action="store_true", help="one round, of little load")
     parser.add_argument("--rounds", type=int, default=None, metavar="N", help=f"{ROUNDS} if not given")
+    parser.add_argument("--valkey", metavar="PROGRAM", help="a valkey-server to compare with as well")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the order of turns")
     parser.add_argument("--write-readme", nargs="?", type=pathlib.Path, const=ROOT / "benches" / "README.md", metavar="FILE")
     arguments = parser.parse_args()
@@ -217,7 +227,7 @@ def main():
     if len(cores) < 2:
         sys.exit("two cores are needed: one for the servers, one for who loads them")
     harness.limit_time(LIMIT_S)
-    print(f"{report.machine()}, {versions()}; {arguments.rounds} rounds, seed {arguments.seed}\n\n{HEAD}", flush=True)
+    print(f"{report.machine()}, {versions(arguments.valkey)}; {arguments.rounds} rounds, seed {arguments.seed}\n\n{HEAD}", flush=True)
     rows, chance = [], random.Random(arguments.seed)
     for part in arguments.parts or PARTS:
         for row in PARTS[part](arguments, cores, chance):
@@ -225,7 +235,7 @@ def main():
             print(rows[-1], flush=True)
     if arguments.write_readme:
         taken = (f"Measured on {datetime.date.today()} by `python3 benches/load_of_others.py`: {report.machine()}, "
-                 f"{versions()}; medians of {arguments.rounds} rounds, quartiles in brackets.")
+                 f"{versions(arguments.valkey)}; medians of {arguments.rounds} rounds, quartiles in brackets.")
         report.write_between_marks(arguments.write_readme, "load of others", f"{taken}\n\n{HEAD}\n" + "\n".join(rows) + "\n")
 
 
