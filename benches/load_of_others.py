@@ -174,7 +174,7 @@ def of_redis(arguments, cores, chance):
         with ours("resp_server", cores[0]) as server, redis(cores[0], name, program) as other:
             for pipelined in PIPELINED:
                 for test in TESTS:
-                    requests = SHORT_REQUESTS
+                    requests = SHORT_REQUESTS * pipelined  # It counts whole milliseconds.
                     if not arguments.short:
                         rate, _ = redis_benchmark(cores[1], other, test, pipelined, PROBE_REQUESTS)
                         requests = int(max(rate * TURN_S, PROBE_REQUESTS))
