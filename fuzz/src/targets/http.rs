@@ -129,13 +129,17 @@ fn compare_with_httparse(data: &[u8]) {
             let (method, target) = (request.method.expect("a method"), request.path.expect("a target"));
             let mut words = [method, target].map(|word| word.as_bytes().to_vec()).to_vec();
             words.push(vec![request.version.expect("a version")]);
-            words.extend(request.headers.iter().flat_map(|field| [field.name.as_bytes().to_vec(), field.value.to_vec()]));
+            words.extend(
+                request.headers.iter().flat_map(|field| [field.name.as_bytes().to_vec(), field.value.to_vec()]),
+            );
             (*bytes, words) == *ours
         }
         (Ok(httparse::Status::Partial), Err(Stop::Partial)) => true,
         (Err(httparse::Error::TooManyHeaders), Ok(_) | Err(_)) => true,
         // Ours waits for the end of the line.
-        (Err(httparse::Error::Version), Err(Stop::Partial | Stop::Refused(Status::Version | Status::BadRequest))) => true,
+        (Err(httparse::Error::Version), Err(Stop::Partial | Stop::Refused(Status::Version | Status::BadRequest))) => {
+            true
+        }
         (Err(_), Err(Stop::Refused(Status::BadRequest))) => true,
         _ => false,
     };
