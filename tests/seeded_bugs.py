@@ -1299,6 +1299,7 @@ BUGS = [
     ("proxy", "src/health/mod.rs", "match self.warnings.ask(now) {", "match self.warnings.ask(now).or(Some(0)) {"),
     # What only shows after a long time, or at rest, and what peers cost.
     ("soak", "src/event_loop/slots.rs", "                slot.tenant = Tenant::Further(id);\n", "                slot.tenant = Tenant::Further(id);\n                std::mem::forget(Box::new([0_u64; 128]));\n"),
+    ("soak", "src/connection/writing.rs", "let result = self.send_slice(piece.bytes(), &mut sent);\n", "let result = self.send_slice(piece.bytes(), &mut sent);\n            sent = (sent + usize::from(sent > 0)).min(piece.bytes().len());\n"),
     ("soak", LOOP + "timers.rs", "        if timer.is_none() && max_wait.is_none() {\n            return Wait::Forever;\n        }\n",
      "        let now = self.time.now();\n        let limit = max_wait.unwrap_or(Duration::from_millis(500));\n        if timer.is_none() {\n            return Wait::Until(now, deadline_after(now, limit));\n        }\n"),
     ("crowd", "src/connection/reading.rs", "self.flags.has(Flag::OverHigh) && self.settings.limits.pause_reading_over_high", "self.flags.has(Flag::OverHigh) && self.settings.limits.pause_reading_over_high && !self.is_filtered()"),
