@@ -234,7 +234,7 @@ def main():
             rows.append(row.shown())
             print(rows[-1], flush=True)
     if arguments.write_readme:
-        taken = (f"Measured on {datetime.date.today()} by `python3 benches/load_of_others.py`: {report.machine()}, "
+        taken = (f"Measured on {datetime.date.today()} by `python3 benches/load_of_others.py{' --valkey PROGRAM' * bool(arguments.valkey)}`: {report.machine()}, "
                  f"{versions(arguments.valkey)}; medians of {arguments.rounds} rounds, quartiles in brackets.")
         report.write_between_marks(arguments.write_readme, "load of others", f"{taken}\n\n{HEAD}\n" + "\n".join(rows) + "\n")
 
