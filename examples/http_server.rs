@@ -16,7 +16,7 @@ pub(crate) mod support;
 use std::time::Duration;
 
 use bounds::Bounds;
-use http::{Answers, Heading, Request, Shared, Skipped, Status, Then};
+use http::{Heading, Request, Responses, SharedResponses, Skipped, Status, Then};
 use switchboard::{EventLoop, Limits, Listen, Protocol, Timeout, Transport};
 
 /// How long a head may take from its first byte to its last, and then how long the body may take.
@@ -28,7 +28,7 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const INPUT_BYTES_MAX: usize = 128 << 10;
 
 pub(crate) struct Client {
-    answers: Shared,
+    answers: SharedResponses,
     state: State,
     /// Whether the timeout of an incomplete request is running.
     is_timed: bool,
@@ -42,7 +42,7 @@ enum State {
 }
 
 impl Client {
-    pub(crate) fn new(answers: Shared) -> Client {
+    pub(crate) fn new(answers: SharedResponses) -> Client {
         Client { answers, state: State::Head { searched: 0, empty: 0 }, is_timed: false }
     }
 
@@ -151,7 +151,7 @@ fn main() -> Result<(), support::Failure> {
     let bounds = Bounds::take_from(&mut arguments, IDLE_TIMEOUT)?;
     let address = support::listening_address_in(arguments, &bounds::FLAGS)?;
     let mut event_loop = EventLoop::with_limits(limits(&bounds))?;
-    let answers = Answers::new();
+    let answers = Responses::new();
     let listen = Listen::at(address).backlog(BACKLOG);
     let listener = event_loop.context().listen(listen, move |_, _| Some(Client::new(answers.clone())));
     let listener = listener.map_err(support::cannot_listen(address))?;

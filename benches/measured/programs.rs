@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use http_server::http::Answers;
+use http_server::http::Responses;
 use http_server::support::{self, Failure};
 use switchboard::{EventLoop, IntoProtocol, Limits};
 
@@ -32,7 +32,7 @@ fn serve<P: IntoProtocol + 'static>(limits: Limits, mut make: impl FnMut() -> P 
 
 fn http() -> Result<(), Failure> {
     let bounds = http_server::bounds::Bounds { timeout: http_server::IDLE_TIMEOUT, per_peer_max: None };
-    let answers = Answers::new();
+    let answers = Responses::new();
     serve(http_server::limits(&bounds), move || http_server::Client::new(answers.clone()))
 }
 

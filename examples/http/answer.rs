@@ -57,9 +57,9 @@ pub(crate) enum Then {
 }
 
 /// Shared by all connections of a loop.
-pub(crate) type Shared = Rc<RefCell<Answers>>;
+pub(crate) type SharedResponses = Rc<RefCell<Responses>>;
 
-pub(crate) struct Answers {
+pub(crate) struct Responses {
     /// The current date; empty if it must be asked for.
     pub(crate) date: String,
     /// The response to a GET of the text, on a connection that stays open.
@@ -68,7 +68,13 @@ pub(crate) struct Answers {
 
 /// Writes a response, without its body if only the head was requested.
 #[inline(always)]
-pub(crate) fn answer(answers: &Shared, transport: &mut Transport<'_>, status: Status, then: Then, is_head: bool) {
+pub(crate) fn answer(
+    answers: &SharedResponses,
+    transport: &mut Transport<'_>,
+    status: Status,
+    then: Then,
+    is_head: bool,
+) {
     if answers.borrow().date.is_empty() {
         set_date(answers, &mut transport.context());
     }
@@ -82,7 +88,7 @@ pub(crate) fn answer(answers: &Shared, transport: &mut Transport<'_>, status: St
 
 /// Sets the date until the second is over. A timer costs less than asking for the time at each request.
 #[cold]
-fn set_date(answers: &Shared, context: &mut Context<'_>) {
+fn set_date(answers: &SharedResponses, context: &mut Context<'_>) {
     let now = SystemTime::now();
     answers.borrow_mut().set_date(httpdate::fmt_http_date(now));
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -93,9 +99,9 @@ fn set_date(answers: &Shared, context: &mut Context<'_>) {
     context.set_background(timer, true);
 }
 
-impl Answers {
-    pub(crate) fn new() -> Shared {
-        Rc::new(RefCell::new(Answers { date: String::new(), ready: String::new() }))
+impl Responses {
+    pub(crate) fn new() -> SharedResponses {
+        Rc::new(RefCell::new(Responses { date: String::new(), ready: String::new() }))
     }
 
     fn set_date(&mut self, date: String) {

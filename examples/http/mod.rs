@@ -9,7 +9,7 @@ mod request;
 mod scan;
 mod skipped;
 
-pub(crate) use answer::{Answers, Shared, Status, Then, answer};
+pub(crate) use answer::{Responses, SharedResponses, Status, Then, answer};
 pub(crate) use body::Body;
 pub(crate) use request::{Heading, Request};
 pub(crate) use skipped::Skipped;

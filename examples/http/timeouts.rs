@@ -16,7 +16,7 @@ fn limits() -> Limits {
 }
 
 fn harness() -> Harness {
-    Harness::with_limits(Client::new(Answers::new()), limits())
+    Harness::with_limits(Client::new(Responses::new()), limits())
 }
 
 /// Returns the status lines of what was written since the last call.
@@ -44,7 +44,7 @@ fn http_a_connection_without_a_request_is_closed_in_order_after_a_minute() {
 
 #[test]
 fn http_the_date_is_asked_for_once_a_second() {
-    let answers = Answers::new();
+    let answers = Responses::new();
     let mut harness = Harness::with_limits(Client::new(answers.clone()), limits());
     for _ in 0..3 {
         harness.feed(GET);

@@ -185,7 +185,7 @@ mod http_server;
 mod resp_server;
 
 fn http(data: &[u8], piece_bytes: usize) {
-    let client = http_server::Client::new(http_server::http::Answers::new());
+    let client = http_server::Client::new(http_server::http::Responses::new());
     answered(client, data, piece_bytes, b"HTTP/1.1 200 ");
 }
 

@@ -10,7 +10,7 @@ mod certificate;
 mod http_server;
 
 use http_server::bounds::{self, Bounds};
-use http_server::http::Answers;
+use http_server::http::Responses;
 use http_server::{Client, support};
 use switchboard::{EventLoop, Listen};
 
@@ -20,7 +20,7 @@ fn main() -> Result<(), support::Failure> {
     let mut event_loop = EventLoop::with_limits(http_server::limits(&bounds))?;
     let config = certificate::take_from(&mut arguments, &mut event_loop.context())?;
     let address = support::listening_address_in(arguments, &[&bounds::FLAGS[..], &certificate::FLAGS].concat())?;
-    let answers = Answers::new();
+    let answers = Responses::new();
     let listen = Listen::at(address).filter(config.listen());
     let listener = event_loop.context().listen(listen, move |_, _| Some(Client::new(answers.clone())));
     let listener = listener.map_err(support::cannot_listen(address))?;

@@ -9,9 +9,9 @@ use may_minihttp::{HttpServer, HttpService, Request, Response};
 use switchboard_compare::{announce, http};
 
 #[derive(Clone)]
-struct Answers;
+struct Greeting;
 
-impl HttpService for Answers {
+impl HttpService for Greeting {
     fn call(&mut self, request: Request, response: &mut Response) -> io::Result<()> {
         if request.path() == "/" {
             response.body(http::FOUND);
@@ -26,7 +26,7 @@ fn main() -> io::Result<()> {
     let (_, listener) = http::arguments()?;
     let address = listener.local_addr()?;
     drop(listener);
-    let server = HttpServer(Answers).start(address)?;
+    let server = HttpServer(Greeting).start(address)?;
     announce(address)?;
     server.wait();
     Ok(())
