@@ -124,6 +124,7 @@ LONG=(
   "benches in full|3600|cargo bench --features workers"
   "every peer of the comparison does what it should|3600|python3 benches/compare/check.py"
   "the comparison with peers in full|14400|python3 benches/compare/compare.py"
+  "what a request costs, beside others|3600|python3 benches/compare/requests.py"
   "the comparison over TLS in full|3600|python3 benches/compare/tls.py"
   "what a message over TLS costs|600|python3 benches/measure.py tls --check"
   "how cost grows, in full|3600|python3 benches/compare/curves.py"

@@ -258,6 +258,7 @@ def check_that_lies_are_found(cores):
         Workload("tcp-echo", "", "echo", *talks),
         Workload("tcp-connect", "", "connect", "--count", 500),
         Workload("fanout", "", "fanout", *talks, mode="fanout"),
+        Workload("http", "", "http", *talks, mode="http"),
     )
     # Concurrently, since servers that fall silent take a while.
     with concurrent.futures.ThreadPoolExecutor(LIARS) as pool:
@@ -310,13 +311,13 @@ def chosen_workloads(patterns, idle):
     return [w for w in known if not patterns or any(fnmatch.fnmatchcase(w.name, pattern) for pattern in patterns)]
 
 
-def compare(chosen, wanted, cores, plan, seed):
+def compare(chosen, wanted, cores, plan, seed, start_all=start_servers):
     """Measures everything, prints each workload's figures after its last rounds, and returns all results."""
     chance = random.Random(seed)
     rounds, rows = {workload.name: [] for workload in wanted}, []
     for numbers in plan.numbers():
         with contextlib.ExitStack() as stack:
-            servers = start_servers(chosen, wanted, cores, stack)
+            servers = start_all(chosen, wanted, cores, stack)
             for workload in wanted:
                 rounds[workload.name] += measure(workload, chosen, servers, cores, plan, numbers, chance)
                 if len(rounds[workload.name]) == plan.rounds:

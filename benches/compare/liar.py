@@ -13,18 +13,25 @@ import sys
 
 HONEST = 150  # Messages or lines before the lie.
 READ_BYTES = 65536
+# The date, which is not compared, is not in its middle.
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nContent-Type: text/plain\r\nConnection: keep-alive\r\n"
+    b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nHello, World!\n"
+)
 
 # What a server of each mode can do wrong, and how the load generator reports it.
+OF_STREAMS = {
+    "wrong-byte": "is wrong",
+    "lost-byte": "is wrong",
+    "extra-byte": "is wrong|too many",
+    "crossed": "is wrong|too many",
+    "closes": "the server closed connection",
+    "silent": "messages are unanswered|have not ended",
+    "never-ends": "are not closed by the server|have not ended",
+}
 LIES = {
-    "echo": {
-        "wrong-byte": "is not what was sent",
-        "lost-byte": "is not what was sent",
-        "extra-byte": "not what was sent|too many",
-        "crossed": "is not what was sent|too many",
-        "closes": "the server closed connection",
-        "silent": "messages are unanswered|have not ended",
-        "never-ends": "are not closed by the server|have not ended",
-    },
+    "echo": OF_STREAMS,
+    "http": OF_STREAMS,
     "fanout": {
         "wrong-byte": "what nobody has sent",
         "lost-line": "members miss lines",
@@ -110,6 +117,9 @@ class Server:
             self.leave(client)
             return
         client.sendall(data)
+
+    def http(self, client, data):
+        self.echo(client, ANSWER * data.count(b"\r\n\r\n"))
 
     def fanout(self, _, data):
         right = data

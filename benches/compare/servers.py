@@ -153,6 +153,7 @@ def like_redis(program):
     def start(folder):
         address = free_address()
         argv = [program(), "--bind", address[0], "--port", str(address[1]), "--save", "", "--appendonly", "no", "--dir", folder]
+        argv += ["--protected-mode", "no"]  # For clients on all addresses of the loopback interface.
         return Chosen(argv, address)
 
     return start

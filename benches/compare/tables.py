@@ -4,8 +4,9 @@ import statistics
 
 COMMAND = "python3 benches/compare/compare.py"
 NOTHING = "–"
-# The peer whose spread is shown in the table, besides the yardstick.
 OURS = "switchboard"
+# Whose spread is shown in a table: this crate as a peer, and two of its examples.
+WITH_SPREAD = (OURS, "http_server", "resp_server")
 
 
 # --------------------------------------------------------------------------------------------------- figures
@@ -100,7 +101,7 @@ def cost(found, name, compared):
     if name == compared["yardstick"] or "ratio" not in found:
         return number(found["cpu_us"])
     low, middle, high = found["ratio"]
-    return f"{middle:.2f} ({low:.2f}–{high:.2f})" if name == OURS else f"{middle:.2f}"
+    return f"{middle:.2f} ({low:.2f}–{high:.2f})" if name in WITH_SPREAD else f"{middle:.2f}"
 
 
 def speeds(compared):

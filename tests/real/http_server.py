@@ -237,7 +237,7 @@ AS_NGINX = [GET, GET * 3, b"HEAD / HTTP/1.1\r\n" + H + b"\r\n", b"GET / HTTP/1.0
 
 NGINX = """
 daemon off; master_process off; pid {scratch}/pid; error_log stderr crit;
-events {{}}
+events {{ worker_connections 4096; }}
 http {{
   access_log off; keepalive_requests 1000000; default_type text/plain;
   client_body_temp_path {scratch}/a; proxy_temp_path {scratch}/b; fastcgi_temp_path {scratch}/c;

@@ -1,6 +1,5 @@
 //! Shared by the peers that are written in Rust: their arguments, a listening socket, and buffers of unsent bytes.
 
-#[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "tls")]
 pub mod tls;

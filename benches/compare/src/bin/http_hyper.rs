@@ -1,7 +1,8 @@
 //! hyper, on tokio's current-thread runtime: a task for each connection, as in hyper's own examples.
 //!
-//! - The settings are hyper's own. With `half-close` a connection whose client has ended its stream is kept until it is
-//!   answered (`half_close`, off in hyper); with any other mode it is not.
+//! - The settings are hyper's own, but for two that are off in hyper: with `half-close` a connection whose client has
+//!   ended its stream is kept until it is answered (`half_close`), with `pipeline-flush` the answers to requests that
+//!   arrived together are sent together (`pipeline_flush`).
 //! - `GET /` is answered with a short text, anything else with 404.
 
 use std::convert::Infallible;
@@ -27,12 +28,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(response)
 }
 
-async fn serve(listener: TcpListener, half_close: bool) -> io::Result<()> {
+async fn serve(listener: TcpListener, half_close: bool, pipeline_flush: bool) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(async move {
             let mut builder = http1::Builder::new();
-            builder.half_close(half_close);
+            builder.half_close(half_close).pipeline_flush(pipeline_flush);
             // An error ends this connection.
             let _ = builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
         });
@@ -43,8 +44,7 @@ fn main() -> io::Result<()> {
     let (mode, listener) = http::arguments()?;
     announce(listener.local_addr()?)?;
     listener.set_nonblocking(true)?;
-    Builder::new_current_thread()
-        .enable_io()
-        .build()?
-        .block_on(async { serve(TcpListener::from_std(listener)?, mode == "half-close").await })
+    Builder::new_current_thread().enable_io().build()?.block_on(async {
+        serve(TcpListener::from_std(listener)?, mode == "half-close", mode == "pipeline-flush").await
+    })
 }

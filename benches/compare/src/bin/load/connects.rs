@@ -109,7 +109,7 @@ impl Life {
             let position = Pattern::beginning(nth) + self.received as u64;
             if let Err(offset) = pattern.verify(position, &buffer[..count]) {
                 let offset = self.received + offset;
-                return Err(Failure::new(format!("byte {offset} of connection {nth} is not what was sent")));
+                return Err(Failure::new(format!("byte {offset} of connection {nth} is wrong")));
             }
             self.received = end;
             if end == message_bytes {

@@ -1,4 +1,4 @@
-//! The load generator: talks to one echo or fan-out server, verifies every byte that comes back, and prints one line of
+//! The load generator: talks to one server, verifies every byte that comes back, and prints one line of
 //! JSON. It measures one server, whichever it is; `compare.py` runs it for all of them.
 //!
 //! ```text
@@ -15,6 +15,7 @@ mod address;
 mod connects;
 mod crowd;
 mod ending;
+mod exchange;
 mod fanout;
 mod options;
 mod pattern;
@@ -22,6 +23,7 @@ mod poller;
 mod result;
 mod server;
 mod streams;
+mod talk;
 mod turn;
 
 use std::io::{BufRead, Write};
@@ -57,7 +59,9 @@ fn measure(options: &Options) -> Result<()> {
     server::allow_descriptors(options.clients + options.idle)?;
     let limit = Deadline::after(options.limit);
     let mut load: Box<dyn Load> = match options.workload {
-        Workload::Echo | Workload::Pipelined | Workload::Bulk => Box::new(streams::Streams::open(options, limit)?),
+        Workload::Echo | Workload::Pipelined | Workload::Bulk | Workload::Http | Workload::Resp => {
+            Box::new(streams::Streams::open(options, limit)?)
+        }
         Workload::Idle => Box::new(crowd::Crowd::open(options, limit)?),
         Workload::Connect => Box::new(connects::Connects::open(options)?),
         Workload::Fanout => Box::new(fanout::Fanout::open(options, limit)?),

@@ -18,6 +18,8 @@ WORKLOAD is one of
   idle       echo, beside many connections that do nothing
   connect    connect, one message echoed, close; so many clients at a time
   fanout     each client is a member: sends a line, and waits for the lines of all
+  http       GET of the path /, which is a short text
+  resp       GET of a key with 64 bytes, as Redis has it
 ADDRESS is HOST:PORT, or the path of a Unix socket, with a `/` in it.
 
   --clients N   connections that talk
@@ -39,10 +41,13 @@ pub enum Workload {
     Idle,
     Connect,
     Fanout,
+    Http,
+    Resp,
 }
 
 impl Workload {
-    const ALL: [Self; 6] = [Self::Echo, Self::Pipelined, Self::Bulk, Self::Idle, Self::Connect, Self::Fanout];
+    const ALL: [Self; 8] =
+        [Self::Echo, Self::Pipelined, Self::Bulk, Self::Idle, Self::Connect, Self::Fanout, Self::Http, Self::Resp];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -52,13 +57,15 @@ impl Workload {
             Self::Idle => "idle",
             Self::Connect => "connect",
             Self::Fanout => "fanout",
+            Self::Http => "http",
+            Self::Resp => "resp",
         }
     }
 
     /// Clients, bytes of a message, messages in flight on each connection, idle connections.
     fn defaults(self) -> (usize, usize, usize, usize) {
         match self {
-            Self::Echo | Self::Connect => (50, 64, 1, 0),
+            Self::Echo | Self::Connect | Self::Http | Self::Resp => (50, 64, 1, 0),
             Self::Pipelined => (50, 64, 16, 0),
             Self::Bulk => (4, PIECE_BYTES_MAX, 16, 0),
             Self::Idle => (50, 64, 1, 10_000),

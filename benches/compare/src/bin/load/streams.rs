@@ -1,4 +1,4 @@
-//! Echo, pipelined and bulk: lasting connections, each with a bounded number of messages in flight.
+//! Echo, pipelined, bulk and requests: lasting connections, each with a bounded number of messages in flight.
 
 use std::time::Instant;
 
@@ -8,9 +8,10 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::ending::end_all;
 use crate::options::Options;
-use crate::pattern::{PIECE_BYTES_MAX, Pattern};
+use crate::pattern::PIECE_BYTES_MAX;
 use crate::poller::Poller;
 use crate::result::{Doing, Failure, Result};
+use crate::talk::Talk;
 use crate::turn::{Bounds, Deadline, Load, Turn};
 
 /// How many connect before they are checked to be served: fewer than any server's backlog holds.
@@ -18,19 +19,18 @@ const AT_ONCE: usize = 100;
 
 pub struct Streams {
     poller: Poller,
-    pattern: Pattern,
+    talk: Talk,
     buffer: Vec<u8>,
     streams: Vec<Stream>,
-    message_bytes: usize,
     depth: usize,
-    /// Messages begun and not yet back.
+    /// Messages begun and not yet answered.
     under_way: u64,
 }
 
 struct Stream {
     socket: OwnedFd,
-    /// Where it begins in the pattern.
-    beginning: u64,
+    /// Its number, from 0.
+    nth: usize,
     /// Up to where it may send: the end of the last message that was begun.
     allowed: u64,
     sent: u64,
@@ -41,20 +41,19 @@ struct Stream {
 }
 
 impl Streams {
-    /// Connects all, and waits for each to echo a message: a connection in the backlog is not served yet.
+    /// Connects all, and waits for each to be answered once: a connection in the backlog is not served yet.
     pub fn open(options: &Options, deadline: Deadline) -> Result<Self> {
-        let mut all = Self::none(options)?;
+        let mut all = Self::none(options, deadline)?;
         all.connect(options, 0..options.clients, deadline)?;
         Ok(all)
     }
 
-    fn none(options: &Options) -> Result<Self> {
+    fn none(options: &Options, deadline: Deadline) -> Result<Self> {
         Ok(Self {
             poller: Poller::new()?,
-            pattern: Pattern::new(),
+            talk: Talk::new(options, deadline)?,
             buffer: vec![0; PIECE_BYTES_MAX],
             streams: Vec::new(),
-            message_bytes: options.message_bytes,
             depth: options.depth,
             under_way: 0,
         })
@@ -62,7 +61,7 @@ impl Streams {
 
     /// The idle ones, connected after the active ones.
     pub fn open_idle(options: &Options, deadline: Deadline) -> Result<Self> {
-        let mut all = Self { depth: 1, ..Self::none(options)? };
+        let mut all = Self { depth: 1, ..Self::none(options, deadline)? };
         all.connect(options, options.clients..options.clients + options.idle, deadline)?;
         Ok(all)
     }
@@ -90,11 +89,11 @@ impl Streams {
 
     fn begin(&mut self, place: usize, messages: usize, now: Instant) -> Result<()> {
         let stream = &mut self.streams[place];
-        let next = stream.allowed / self.message_bytes as u64;
+        let next = stream.allowed / self.talk.request_bytes() as u64;
         for message in next..next + messages as u64 {
             stream.begun[(message % self.depth as u64) as usize] = now;
         }
-        stream.allowed += (messages * self.message_bytes) as u64;
+        stream.allowed += (messages * self.talk.request_bytes()) as u64;
         self.under_way += messages as u64;
         self.send(place)
     }
@@ -103,7 +102,7 @@ impl Streams {
         let stream = &mut self.streams[place];
         while stream.sent < stream.allowed {
             let piece = (stream.allowed - stream.sent).min(PIECE_BYTES_MAX as u64) as usize;
-            let bytes = self.pattern.at(stream.beginning + stream.sent, piece);
+            let bytes = self.talk.request(stream.nth, stream.sent, piece);
             match send(&stream.socket, bytes, SendFlags::NOSIGNAL) {
                 Ok(count) => stream.sent += count as u64,
                 Err(Errno::AGAIN) if stream.watches_room => break,
@@ -139,7 +138,7 @@ impl Streams {
             let stream = &mut self.streams[place];
             let count = match recv(&stream.socket, &mut self.buffer[..], RecvFlags::empty()) {
                 Ok((_, 0)) => {
-                    let missing = stream.allowed - stream.received;
+                    let missing = self.talk.answered_by(stream.allowed) - stream.received;
                     return Err(Failure::new(format!(
                         "the server closed connection {place}, {missing} bytes before its end"
                     )));
@@ -149,9 +148,9 @@ impl Streams {
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error).doing(|| format!("reading from connection {place}")),
             };
-            let before = stream.received / self.message_bytes as u64;
-            stream.verify(place, &self.buffer[..count], &self.pattern)?;
-            let after = stream.received / self.message_bytes as u64;
+            let before = stream.received / self.talk.answer_bytes() as u64;
+            stream.verify(place, &self.buffer[..count], &self.talk)?;
+            let after = stream.received / self.talk.answer_bytes() as u64;
             self.came_back(place, before..after, turn, go_on)?;
             if count < self.buffer.len() {
                 return Ok(());
@@ -168,7 +167,7 @@ impl Streams {
         for message in which {
             turn.took(now - self.streams[place].begun[(message % self.depth as u64) as usize]);
         }
-        turn.done(messages, messages * self.message_bytes as u64);
+        turn.done(messages, messages * self.talk.answer_bytes() as u64);
         self.under_way -= messages;
         if go_on && turn.may_begin(messages, now) {
             self.begin(place, messages as usize, now)?;
@@ -185,18 +184,17 @@ impl Streams {
 impl Stream {
     fn new(socket: OwnedFd, nth: usize, depth: usize) -> Self {
         let begun = vec![Instant::now(); depth].into();
-        let beginning = Pattern::beginning(nth);
-        Self { socket, beginning, allowed: 0, sent: 0, received: 0, begun, watches_room: false }
+        Self { socket, nth, allowed: 0, sent: 0, received: 0, begun, watches_room: false }
     }
 
-    fn verify(&mut self, place: usize, came: &[u8], pattern: &Pattern) -> Result<()> {
-        let end = self.received + came.len() as u64;
-        if let Err(offset) = pattern.verify(self.beginning + self.received, came) {
+    fn verify(&mut self, place: usize, came: &[u8], talk: &Talk) -> Result<()> {
+        let (end, most) = (self.received + came.len() as u64, talk.answered_by(self.sent));
+        if let Err(offset) = talk.verify(self.nth, self.received, came) {
             let position = self.received + offset as u64;
-            return Err(Failure::new(format!("byte {position} of connection {place} is not what was sent")));
+            return Err(Failure::new(format!("byte {position} of connection {place} is wrong")));
         }
-        if end > self.sent {
-            return Err(Failure::new(format!("{} bytes too many on connection {place}", end - self.sent)));
+        if end > most {
+            return Err(Failure::new(format!("{} bytes too many on connection {place}", end - most)));
         }
         self.received = end;
         Ok(())
