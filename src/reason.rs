@@ -468,4 +468,42 @@ mod tests {
             assert_eq!(LoopError::of(&kind.into()), None);
         }
     }
+
+    /// An error with a cause.
+    #[derive(Debug)]
+    struct Outer;
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("outer")
+        }
+    }
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&LoopError::Full)
+        }
+    }
+
+    #[test]
+    fn c6_an_error_names_what_it_is_about_and_its_source_is_what_caused_that() {
+        let io = || io::Error::other(Outer);
+        let reason = || CloseReason::Io(Arc::new(io()));
+        let all: [(Box<dyn Error>, bool); 9] = [
+            (Box::new(reason()), true),
+            (Box::new(CloseReason::Protocol(Arc::new(Outer))), true),
+            (Box::new(ConnectError::Lookup(io())), true),
+            (Box::new(ConnectError::Filter(reason())), true),
+            (Box::new(ConnectError::Cancelled(reason())), true),
+            (Box::new(ListenerError::Overloaded(io())), true),
+            (Box::new(ListenerError::Failed(io())), true),
+            (Box::new(ListenerError::Closed(io())), true),
+            (Box::new(CloseReason::Truncated), false),
+        ];
+        for (error, has_source) in all {
+            assert_eq!(error.to_string().contains("outer"), has_source, "{error}");
+            let source = error.source().and_then(|source| source.downcast_ref::<LoopError>());
+            assert_eq!(source, has_source.then_some(&LoopError::Full), "{error}");
+        }
+    }
 }

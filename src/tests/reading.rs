@@ -1,6 +1,7 @@
 //! Rules R2 to R6: reading.
 
 use super::*;
+use crate::connection::READ_BYTES_MAX;
 use crate::sys::script::Call;
 
 /// Consumes nothing.
@@ -310,6 +311,26 @@ fn r5_a_turn_reads_as_much_as_the_budget_and_the_next_one_does_not_sleep() {
     assert_eq!(log.take(), ["data e"]);
     scene.event_loop.turn(None).unwrap();
     assert_eq!(scene.world.take_waits(), [None, Some(Duration::ZERO), None]);
+}
+
+#[test]
+fn r5_a_budget_of_several_reads_is_not_exceeded_by_the_last_of_them() {
+    const BUDGET: usize = READ_BYTES_MAX + 100;
+    let mut scene = Scene::with_limits(Limits::default().with_read_bytes_per_turn_max(BUDGET));
+    let taken = Rc::new(std::cell::Cell::new(0));
+    let so_far = taken.clone();
+    let (_, peer) = scene.accept(&Log::default(), move |event, transport| {
+        if let Event::Data(data) = event {
+            so_far.set(so_far.get() + data.len());
+        }
+        by_default(&event, transport)
+    });
+    peer.sends("x".repeat(2 * BUDGET));
+    scene.world.event(&peer, Readiness::READABLE);
+    for turn in 1..=2 {
+        scene.turn();
+        assert_eq!(taken.get(), turn * BUDGET);
+    }
 }
 
 #[test]
