@@ -29,6 +29,18 @@ fn every_counter_counts_what_it_says() {
 }
 
 #[test]
+fn waking_the_loop_is_no_event_of_a_socket() {
+    let mut event_loop = EventLoop::new().unwrap();
+    let handle = event_loop.context().handle();
+    for turn in 1..=3 {
+        handle.post(|_| {}).unwrap();
+        event_loop.turn(None).unwrap();
+        let counters = event_loop.context().counters();
+        assert_eq!((counters.turns, counters.events, counters.stale_events), (turn, 0, 0));
+    }
+}
+
+#[test]
 fn losses_are_counted_by_reason() {
     let mut scene = Scene::new();
     scene.event_loop.set_panic_policy(PanicPolicy::Isolate);

@@ -242,6 +242,24 @@ fn r5_who_leaves_a_group_or_loses_it_reads_on() {
 }
 
 #[test]
+fn r5_who_has_gone_over_to_another_group_gets_no_share_of_the_first() {
+    let mut world = world(Limits::default());
+    let mut add = |rate, burst| world.network.context(world.host).add_rate_group(Rate::new(rate).burst(burst));
+    // The least rate is a byte a second.
+    let (first, other) = (add(1000, 1000), add(0, 0));
+    world.group.set(Some(first));
+    let (mut one, mut two) = (world.peer(), world.peer());
+    one.send(&[7; 10_000]);
+    two.send(&[7; 10_000]);
+    world.network.run_for(SECOND);
+    world.with(0, |transport| transport.set_rate_group(Some(other)));
+    let before = (world.bytes(0), world.bytes(1));
+    world.network.run_for(5 * SECOND);
+    let read = (world.bytes(0) - before.0, world.bytes(1) - before.1);
+    assert!((4..=6).contains(&read.0) && (4_900..=5_100).contains(&read.1), "{read:?}");
+}
+
+#[test]
 fn a4_a_peer_has_so_many_connections_and_others_are_not_concerned() {
     let mut world = world(Limits::default().with_connections_per_peer_max(Some(2)));
     let (mut first, _second) = (world.peer(), world.peer());

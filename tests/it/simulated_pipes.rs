@@ -1,6 +1,6 @@
 //! The test kit: pipes, and signals.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
@@ -126,6 +126,24 @@ fn kit_a_signal_is_told_to_all_that_wait_for_it_once_for_each_kind() {
     assert!(!network.raise(other, Signal::WINCH) && !network.raise(host, Signal::CHLD));
     let nothing = network.context(host).connection_count();
     assert_eq!(nothing, 0);
+}
+
+#[test]
+fn kit_a_signal_is_told_however_often_reading_it_is_interrupted() {
+    seeds(|seed| {
+        let mut network = Network::new(seed, Faults::all());
+        let host = network.host();
+        let noted = Rc::<Cell<u32>>::default();
+        let of_handler = noted.clone();
+        let handler = move |_: &mut switchboard::Context<'_>, _| of_handler.set(of_handler.get() + 1);
+        // The simulated system may refuse it, as it may refuse any other call.
+        while add_signal_handler(&mut network.context(host), [Signal::HUP], handler.clone()).is_err() {}
+        for count in 1..=10 {
+            assert!(network.raise(host, Signal::HUP));
+            network.run_until_rest();
+            assert_eq!(noted.get(), count);
+        }
+    });
 }
 
 #[test]

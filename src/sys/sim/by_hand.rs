@@ -80,6 +80,10 @@ impl World {
         self.settle();
     }
 
+    pub(super) fn is_queued(&self, id: SocketId, byte: u8) -> bool {
+        self.is_tcp(id, |tcp| tcp.queue.bytes.contains(&byte))
+    }
+
     pub(super) fn take_queued(&mut self, id: SocketId) -> Vec<u8> {
         self.settle();
         match self.tcp(id) {

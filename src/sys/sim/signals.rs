@@ -25,8 +25,10 @@ impl Network {
         for of in wanted.iter().filter(|of| of.signals.contains(&signal)) {
             any = true;
             let reader = world.tcp(of.at).and_then(|tcp| tcp.peer);
-            if !reader.is_some_and(|reader| world.is_tcp(reader, |tcp| tcp.received.contains(&(signal as u8)))) {
-                let _ = world.write(of.at, &[io::IoSlice::new(&[signal as u8])]);
+            let is_unread =
+                reader.is_some_and(|reader| world.is_tcp(reader, |tcp| tcp.received.contains(&(signal as u8))));
+            if !is_unread && !world.is_queued(of.at, signal as u8) {
+                world.queue(of.at, &[signal as u8]);
             }
         }
         world.hosts[host].signals = wanted;

@@ -334,3 +334,17 @@ fn u1_a_panic_on_hearing_of_what_was_lost_changes_nothing_about_the_end() {
     world.with(|transport| transport.abort());
     assert_eq!(world.rest(), ["error: 3 datagrams dropped unsent", "lost: aborted by us"]);
 }
+
+#[test]
+fn u1_of_many_sends_that_fail_at_once_some_are_told_one_by_one_and_all_are_counted() {
+    let mut world = world(Limits::default(), idle);
+    world.rest();
+    let to = world.peer_address();
+    let is_too_long = vec![0; 70_000];
+    world.with(|transport| (0..100).for_each(|_| transport.send_to(&is_too_long, &to)));
+    let noted = world.rest();
+    let (told, counted) = noted.split_at(noted.len() - 1);
+    assert!(told.iter().all(|line| line.starts_with(&format!("error: cannot send to {to}: "))), "{noted:?}");
+    assert!((1..100).contains(&told.len()));
+    assert_eq!(counted, [format!("error: {} datagrams dropped unsent", 100 - told.len())]);
+}
