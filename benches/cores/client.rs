@@ -193,7 +193,8 @@ struct Client {
     nth: usize,
     /// How many bytes are to come. Less than none if others have said more in the meantime.
     due: isize,
-    /// Rounds that are not begun.
+    /// Whether a round is under way, and how many are not begun.
+    is_busy: bool,
     left: usize,
     begun: Instant,
 }
@@ -201,6 +202,7 @@ struct Client {
 impl Client {
     fn begin(&mut self, transport: &mut Transport<'_>) {
         self.left -= 1;
+        self.is_busy = true;
         self.due += self.load.answer_bytes as isize;
         self.begun = Instant::now();
         transport.write(&self.load.request);
@@ -216,7 +218,7 @@ impl Protocol for Client {
     }
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        let Run { busy, greeting, latencies } = &*self.run;
+        let Run { busy, greeting, latencies } = &*self.run.clone();
         if greeting.get() > 0 {
             match greeting.get().checked_sub(data.len()) {
                 Some(left) => greeting.set(left),
@@ -227,20 +229,19 @@ impl Protocol for Client {
             }
             return data.len();
         }
-        let was_due = self.due;
         self.due -= data.len() as isize;
-        // A fast member may have said the next line before a slow one has heard the last.
-        if was_due <= 0 || self.due > 0 {
-            return data.len();
-        }
-        latencies.borrow_mut().push(self.begun.elapsed());
-        if self.left > 0 {
-            self.begin(transport);
-            return data.len();
-        }
-        busy.set(busy.get() - 1);
-        if busy.get() == 0 {
-            transport.context().stop();
+        // Fast members may have said so much that a slow one has more than one round behind it.
+        while self.is_busy && self.due <= 0 {
+            latencies.borrow_mut().push(self.begun.elapsed());
+            if self.left > 0 {
+                self.begin(transport);
+                continue;
+            }
+            self.is_busy = false;
+            busy.set(busy.get() - 1);
+            if busy.get() == 0 {
+                transport.context().stop();
+            }
         }
         data.len()
     }
@@ -270,7 +271,8 @@ impl Mine {
         let mut ids = Vec::new();
         for nth in 0..count {
             run.greeting.set((load.greeting)(nth));
-            let client = Client { run: run.clone(), load: load.clone(), nth, due: 0, left: 0, begun: start };
+            let client =
+                Client { run: run.clone(), load: load.clone(), nth, due: 0, is_busy: false, left: 0, begun: start };
             ids.push(self.event_loop.context().connect(address, client).expect("a descriptor is left"));
             self.event_loop.run().expect("the poller works");
         }

@@ -72,10 +72,9 @@ fn limits(kind: Kind) -> Limits {
     let bounds = |timeout| http_server::bounds::Bounds { timeout, per_peer_max: None };
     match kind {
         Kind::Http => http_server::limits(&bounds(http_server::IDLE_TIMEOUT)),
-        Kind::Resp => resp_server::limits(&resp_server::bounds::Bounds {
-            timeout: resp_server::IDLE_TIMEOUT,
-            per_peer_max: None,
-        }),
+        Kind::Resp => {
+            resp_server::limits(&resp_server::bounds::Bounds { timeout: resp_server::IDLE_TIMEOUT, per_peer_max: None })
+        }
         Kind::Rooms => chat::limits(&chat::bounds::Bounds { timeout: chat::NAME_TIMEOUT, per_peer_max: None }),
         Kind::Across => Limits::default().with_pause_reading_over_high(false),
     }
