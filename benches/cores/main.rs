@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     };
     let extent = match (has("--short"), has("--check")) {
         (true, _) => Extent { turn: Duration::from_millis(5), pairs: 2 },
-        (_, true) => Extent { turn: Duration::from_millis(40), pairs: 15 },
+        (_, true) => Extent { turn: Duration::from_millis(40), pairs: 9 },
         _ => Extent { turn: Duration::from_millis(150), pairs: 31 },
     };
     let mut table = Found::head() + "\n";
