@@ -38,10 +38,15 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn new(kind: Kind, depth: usize, members: usize, server: SocketAddr) -> Load {
-        let (first, greeting): (fn(usize) -> Vec<u8>, fn(usize) -> usize) = match kind {
-            Kind::Http | Kind::Across => (|_| Vec::new(), |_| 0),
-            Kind::Resp => (|_| RESP_SET.to_vec(), |_| b"+OK\r\n".len()),
-            Kind::Rooms => (|nth| format!("{}\r\n", name(nth)).into_bytes(), greeting),
+        let first: fn(usize) -> Vec<u8> = match kind {
+            Kind::Http | Kind::Across => |_| Vec::new(),
+            Kind::Resp => |_| RESP_SET.to_vec(),
+            Kind::Rooms => |nth| format!("{}\r\n", name(nth)).into_bytes(),
+        };
+        let greeting: fn(usize) -> usize = match kind {
+            Kind::Http | Kind::Across => |_| 0,
+            Kind::Resp => |_| b"+OK\r\n".len(),
+            Kind::Rooms => greeting,
         };
         let (request, answer_bytes, answers) = match kind {
             Kind::Http => (HTTP_GET.to_vec(), http_answer_bytes(server), 1),
