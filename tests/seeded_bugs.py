@@ -595,7 +595,6 @@ BUGS = [
     ("j2", JOINING, "other.pause_reading();", "_ = &mut other;"),
     ("j2", JOINING, "transport.core.parts.work.set_read_enough(transport.id);", ""),
     ("j2", JOINING, "other.queued_bytes() > other.write_marks().0", "other.queued_bytes() < other.write_marks().0"),
-    ("j2", LOOP + "quick.rs", "            || self.parts.work.has_read_enough(id)\n", ""),
     ("j2", LOOP + "receive.rs", " || self.parts.work.take_read_enough(id) {", " {"),
     ("j2", JOINING, "/// The other end may have waited for this.\n    fn connection_made(&mut self, transport: &mut Transport<'_>) {\n        self.resume_writing(transport);",
      "fn connection_made(&mut self, transport: &mut Transport<'_>) {\n        let _ = transport;"),

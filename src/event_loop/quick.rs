@@ -171,7 +171,6 @@ impl Core {
         let limits = &connection.settings.limits;
         if self.parts.outbox.gathered.bytes.len() + self.parts.outbox.share_bytes(id) > limits.queue_bytes_high
             || received >= limits.read_bytes_per_turn_max
-            || self.parts.work.has_read_enough(id)
         {
             return self.receive_slowly(id, buffer, true, received);
         }

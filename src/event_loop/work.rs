@@ -151,10 +151,7 @@ impl Work {
         self.read_enough = Some(id);
     }
 
-    pub(super) fn has_read_enough(&self, id: Id) -> bool {
-        self.read_enough == Some(id)
-    }
-
+    /// Returns whether it is this one, and forgets it.
     pub(super) fn take_read_enough(&mut self, id: Id) -> bool {
         self.read_enough.take() == Some(id)
     }
