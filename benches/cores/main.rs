@@ -26,7 +26,7 @@ mod placing;
 mod served;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use measuring::{Extent, Found, Row};
@@ -44,6 +44,8 @@ const ROWS: [Row; 6] = [
     Row { name: "chat, a room of 50 on each loop", kind: Kind::Rooms, depth: 1, connections: 50 },
     Row { name: "chat, a room of 100 across the loops", kind: Kind::Across, depth: 1, connections: 50 },
 ];
+
+const COMMAND: &str = "cargo bench --features workers --bench cores";
 
 /// The page with the table, and the lines around it.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
@@ -72,14 +74,26 @@ fn main() -> ExitCode {
         holds &= found.gain() >= RATIO_MIN || row.kind == Kind::Across;
     }
     if has("--write-readme") && names.is_empty() {
-        let taken = format!("Medians of {} pairs of turns, quartiles in brackets.", extent.pairs);
-        write(&format!("{taken}\n\n{table}")).expect("the page has the two lines");
+        write(&format!("{}\n\n{table}", taken(extent.pairs))).expect("the page has the two lines");
     }
     exit_code(holds || !has("--check"))
 }
 
 fn exit_code(is_success: bool) -> ExitCode {
     if is_success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Says when, how and where it was measured.
+fn taken(pairs: usize) -> String {
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    format!(
+        "Measured on {} by `{COMMAND} -- --write-readme`: {}; medians of {pairs} pairs of turns, quartiles in brackets; \
+         where there are two figures, on one loop and on two.",
+        &now["Mon, ".len().."Mon, 30 Nov 2026".len()],
+        model.map_or("an unknown processor", |(_, model)| model),
+    )
 }
 
 /// Writes the table into the page.
