@@ -6,8 +6,8 @@
     python3 benches/herd.py --short             some hundred connections, to check that it works
 
 One process has 19,900 idle connections, or as many as its descriptors allow. 10,000 of them connect at once, a herd, beside
-the others: each sends a message, and the time is from the first connect to the last echo. Then SIGTERM: the time is
-until the process has ended, and every client must see an end of stream, none a reset. Clients close then.
+the others: each sends a message, and the time is from the first connect to the last echo. Then SIGTERM: the times are
+until the process has ended, and until the last client has seen the end of its stream. None may see a reset.
 
 Linux, two cores, with util-linux installed. The server (benches/measured/server.rs) has one core. The clients, here, have
 the other, and take most of the time: so the server's CPU time for the herd is printed too.
@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import measure
 from measure import MESSAGE, Builds, harness, raise_descriptor_limit
@@ -102,19 +103,31 @@ def cpu_s(pid):
         return int(file.read().split()[0]) / 1e9
 
 
+def when_ended(process):
+    """Waits until a process has ended, of which this is a descriptor, and returns the time."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    require(poll.poll(1000 * DONE_S), "the server has not ended")
+    os.close(process)
+    return time.monotonic()
+
+
 def one_round(argv, core, connections, herd):
-    """Returns the seconds that the herd takes, those of the server's CPU, and the seconds from SIGTERM to the end."""
-    with Server(["taskset", "--cpu-list", str(core), *argv, "--signals"]) as server, Clients(server.address) as clients:
+    """Returns the seconds that the herd takes, those of the server's CPU, and the seconds from SIGTERM to the server's end
+    and to that of the last client."""
+    with Server(["taskset", "--cpu-list", str(core), *argv, "--signals"]) as server, Clients(server.address) as clients, ThreadPoolExecutor(1) as pool:
         for first in range(0, connections - herd, AT_ONCE):
             clients.connect(min(AT_ONCE, connections - herd - first))
         start, cpu_before_s = time.monotonic(), cpu_s(server.pid)
         clients.connect(herd)
         herd_s, cpu_of_herd_s = time.monotonic() - start, cpu_s(server.pid) - cpu_before_s
+        end = pool.submit(when_ended, os.pidfd_open(server.pid))
         start = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         clients.await_ends()
+        all_ended = time.monotonic()
         require(server.process.wait(DONE_S) == 0, f"the server failed{server.tail()}")
-        return herd_s, cpu_of_herd_s, time.monotonic() - start
+        return herd_s, cpu_of_herd_s, end.result() - start, all_ended - start
 
 
 def shown(values):
@@ -156,8 +169,8 @@ def measure_all(arguments, connections, herd, cores):
 
 
 def table(rounds, connections, herd):
-    lines = [f"| {connections:,} connections, each with | {herd:,} connect at once, s | CPU of the server for that, s | SIGTERM to the end, s |",
-             "| --- | --- | --- | --- |"]
+    lines = [f"| {connections:,} connections, each with | {herd:,} connect at once, s | CPU of the server for that, s | SIGTERM to its end, s | to the last client's, s |",
+             "| --- | --- | --- | --- | --- |"]
     for kind, of in rounds.items():
         lines.append(f"| {kind} | {' | '.join(shown(figures) for figures in zip(*of))} |")
     return "\n".join(lines) + "\n"

@@ -86,7 +86,7 @@ defaults
   timeout client 10m
   timeout server 10m
 listen relay
-  bind 127.0.0.1:{port}
+  bind fd@{listener}
   {options}
   server target {target}
 """
@@ -98,25 +98,31 @@ HAPROXIES = {
 }
 
 
-class HaProxy(Server):
-    """HAProxy in the foreground. It prints nothing, so it is given a port that was free."""
+class HaProxy:
+    """HAProxy in the foreground, on a listening socket that it inherits: clients may connect before it is up."""
 
     def __init__(self, name, target):
         more, options = HAPROXIES[name]
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
         self.folder = tempfile.TemporaryDirectory(prefix="relay-")
-        config = pathlib.Path(self.folder.name) / "config"
-        config.write_text(CONFIG.format(pairs=PAIRS_MAX, more=more, options=options, port=port, target=target))
-        super().__init__([HAPROXY, "-db", "-f", str(config)])
+        folder = pathlib.Path(self.folder.name)
+        self.log = folder / "log"
+        with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener, open(self.log, "wb") as log:
+            self.address = listener.getsockname()
+            text = CONFIG.format(pairs=PAIRS_MAX, more=more, options=options, listener=listener.fileno(), target=target)
+            (folder / "config").write_text(text)
+            argv = [HAPROXY, "-db", "-f", str(folder / "config")]
+            self.process = harness.start(argv, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.pid = self.process.pid
 
-    def __exit__(self, *arguments):
-        super().__exit__(*arguments)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        harness.end(self.process)
         self.folder.cleanup()
 
-    def _listening_address(self, printed):
-        # Not by connecting, which it would pass on.
-        return self.wait_until(lambda: harness.listening_address(self.pid), "HAProxy listens")
+    def tail(self):
+        return f"; HAProxy: {self.log.read_text(errors='replace')[-500:]}"
 
 
 def start_relay(name, target):
