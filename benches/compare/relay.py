@@ -235,16 +235,18 @@ def spread(quartiles):
 def shown(found, plan):
     """Returns a table: what a MiB costs each relay, how many each passes on in a second, and ours in relation to each."""
     names = list(found["relays"])
+    others = [name for name in names if name != OURS]
     blocks = [
-        ("CPU time, µs a MiB", lambda of: f"{of['cpu_us_mib']:,.0f}"),
-        ("MiB a second", lambda of: f"{of['mib_per_s']:,.0f}"),
-        ("CPU time of this crate, relative to it", lambda of: spread(of["ours_cpu"])),
-        ("MiB a second of this crate, relative to it", lambda of: spread(of["ours_speed"])),
+        ("CPU time, µs a MiB", names, lambda of: f"{of['cpu_us_mib']:,.0f}"),
+        ("MiB a second", names, lambda of: f"{of['mib_per_s']:,.0f}"),
+        ("CPU time of this crate, relative to it", others, lambda of: spread(of["ours_cpu"])),
+        ("MiB a second of this crate, relative to it", others, lambda of: spread(of["ours_speed"])),
     ]
     rows = []
-    for what, figure in blocks:
+    for what, which, figure in blocks:
         for row in found["workloads"]:
-            rows.append([f"{what}: {row['label']}", *(figure(row["peers"][name]) for name in names)])
+            figures = (figure(row["peers"][name]) if name in which else tables.NOTHING for name in names)
+            rows.append([f"{what}: {row['label']}", *figures])
     version = f", {haproxy_version()}" if set(names) & set(HAPROXIES) else ""
     taken = (f"Measured on {time.strftime('%Y-%m-%d')} by `{COMMAND} --rounds {plan.rounds} --write-readme`: {machine()}{version}; "
              f"{plan.rounds} rounds, all started {plan.starts} times.")
