@@ -127,6 +127,7 @@ LONG=(
   "what a request costs, beside others|3600|python3 benches/compare/requests.py"
   "the comparison over TLS in full|3600|python3 benches/compare/tls.py"
   "what a message over TLS costs|600|python3 benches/measure.py tls --check"
+  "relays in full|3600|python3 benches/compare/relay.py"
   "how cost grows, in full|3600|python3 benches/compare/curves.py"
   "load of others, in full|3600|python3 benches/load_of_others.py"
   "which answers servers lose|3600|python3 benches/compare/lost.py"

@@ -13,7 +13,7 @@
 //! client.
 
 #[path = "support/bounds.rs"]
-mod bounds;
+pub(crate) mod bounds;
 mod support;
 
 use std::cell::RefCell;
@@ -34,7 +34,7 @@ const QUEUE_BYTES_MAX: usize = 1024 * 1024;
 const LINE_BYTES_MAX: usize = 1024;
 
 /// How long a peer may take to give a name.
-const NAME_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const NAME_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a member may neither send nor receive anything. This also detects peers that have vanished.
 const MEMBER_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -126,7 +126,7 @@ impl LineHandler for Member {
 }
 
 /// The limits of the loop's connections.
-fn limits(bounds: &Bounds) -> Limits {
+pub(crate) fn limits(bounds: &Bounds) -> Limits {
     // Keep reading from a member that does not read itself: otherwise it could not even leave.
     Limits::default()
         .with_queue_bytes_max(QUEUE_BYTES_MAX)
@@ -136,7 +136,7 @@ fn limits(bounds: &Bounds) -> Limits {
 }
 
 /// Opens a room at an address.
-fn listen(context: &mut Context<'_>, address: SocketAddr) -> io::Result<ListenerId> {
+pub(crate) fn listen(context: &mut Context<'_>, address: SocketAddr) -> io::Result<ListenerId> {
     let room = Room::default();
     context.listen(address, move |_, _| {
         let member = LineReceiver::new(Member { name: None, room: room.clone() }).line_bytes_max(LINE_BYTES_MAX);

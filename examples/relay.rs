@@ -28,9 +28,6 @@ use switchboard::{Context, EventLoop, Limits, ListenerId, Protocol, Relay, Timeo
 /// How long a side may be idle.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How much is read from one side before the other side's queue is checked.
-const READ_BYTES: usize = 64 * 1024;
-
 /// Descriptors for the loop, for name lookups, and for sides whose other side is already gone.
 #[cfg(unix)]
 const OTHER_DESCRIPTORS: usize = 24;
@@ -88,7 +85,7 @@ fn pairs_max() -> usize {
 
 /// The limits of the loop.
 fn limits(bounds: &Bounds, pairs_max: usize) -> Limits {
-    bounds.limits().with_read_bytes_per_turn_max(READ_BYTES).with_connections_max(pairs_max)
+    bounds.limits().with_connections_max(pairs_max)
 }
 
 /// Listens, and connects each client to the target.

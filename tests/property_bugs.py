@@ -20,7 +20,7 @@ BUGS = [
         (LOOP + "parts.rs", "parts.work.add_loss(loss);",
          "parts.work.add_loss(loss);\n    parts.slots.remove(id);")]),
     ("a used-up read budget carries nothing over", 300, [
-        (LOOP + "receive.rs", "read_bytes_per_turn_max {\n            self.parts.carry_over(id);", "read_bytes_per_turn_max {")]),
+        (LOOP + "receive.rs", "take_read_enough(id) {\n            self.parts.carry_over(id);", "take_read_enough(id) {")]),
     ("a used-up accept budget carries nothing over", 300, [
         (LOOP + "accept.rs", "_ => self.parts.carry_over(id),\n        }\n    }\n\n    /// Makes a connection from",
          "_ => {}\n        }\n    }\n\n    /// Makes a connection from")]),

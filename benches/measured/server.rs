@@ -4,10 +4,15 @@
 //! on its standard input, and ends at the end of the input: so the driver decides how many connections are ready at a
 //! poll. With `--timed` each callback is timed, with `--idle-timeout` each connection has one, with `--filter` a filter
 //! that passes everything on. With `--lines` it echoes line by line. With `--broadcast` it sends each message to all
-//! connections, by one operation. With `--unix PATH` it listens on a Unix socket.
+//! connections, by one operation. With `--unix PATH` it listens on a Unix socket. With `--signals` it shuts down on
+//! SIGTERM, as the examples do.
 //!
 //! For `benches/variants.py`: with `--pieces COUNT BYTES` it answers each message with that many owned pieces; with
 //! `--fan-out` it sends each message to all connections.
+
+#[allow(dead_code)] // It has a command line of its own.
+#[path = "../../examples/support/mod.rs"]
+mod support;
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -149,12 +154,13 @@ fn at_path(_: String) -> io::Result<Listen> {
 
 fn main() -> io::Result<()> {
     let mut limits = LoopLimits::default();
-    let (mut is_driven, mut kind) = (false, Kind::Echo);
+    let (mut is_driven, mut has_signals, mut kind) = (false, false, Kind::Echo);
     let mut at = Listen::at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
         match flag.as_str() {
             "--turn-by-turn" => is_driven = true,
+            "--signals" => has_signals = true,
             "--timed" => limits.times_callbacks = true,
             "--filter" => kind = Kind::Filtered,
             "--lines" => kind = Kind::Lines,
@@ -177,5 +183,8 @@ fn main() -> io::Result<()> {
     let listener = kind.listen(&mut context, at)?;
     let listening = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
     println!("listening on {}", listening.local_addr()?);
+    if has_signals {
+        support::shut_down_on_signals(&mut event_loop)?;
+    }
     if is_driven { turn_by_turn(&mut event_loop) } else { event_loop.run() }
 }

@@ -48,8 +48,13 @@ impl Protocol for Relay {
     }
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        if let Some(mut other) = self.other(transport) {
+        let is_over_high = self.other(transport).is_some_and(|mut other| {
             other.write(data);
+            other.queued_bytes() > other.write_marks().0
+        });
+        if is_over_high {
+            // `pause_writing` is called only at the end of the turn, if the other end is still over its mark then.
+            transport.core.parts.work.set_read_enough(transport.id);
         }
         data.len()
     }

@@ -91,7 +91,7 @@ impl Core {
     /// Returns whether reading goes on in this turn, after `received` bytes and with more to read.
     pub(super) fn reads_on(&mut self, id: Id, received: usize) -> bool {
         let Some(connection) = self.parts.slots.connection(id) else { return false };
-        if received >= connection.settings.limits.read_bytes_per_turn_max {
+        if received >= connection.settings.limits.read_bytes_per_turn_max || self.parts.work.take_read_enough(id) {
             self.parts.carry_over(id);
             return false;
         }

@@ -38,6 +38,8 @@ pub(super) struct Work {
     unconfirmed: Vec<Id>,
     /// Connections of which a read has failed for lack of memory. One that receives events may be in it several times.
     read_later: Vec<Id>,
+    /// A connection that is not read again in this turn, as its protocol wants it.
+    read_enough: Option<Id>,
     /// Connections whose `connection_lost` is due.
     lost: Vec<Loss>,
     /// Connections whose slots are to be freed.
@@ -140,6 +142,18 @@ impl Work {
 
     pub(super) fn take_read_later(&mut self) -> Vec<Id> {
         std::mem::take(&mut self.read_later)
+    }
+
+    // A connection that has read enough for this turn.
+
+    /// Notes that a connection is not to be read again in this turn. It is asked for right after the callback.
+    pub(super) fn set_read_enough(&mut self, id: Id) {
+        self.read_enough = Some(id);
+    }
+
+    /// Returns whether it is this one, and forgets it.
+    pub(super) fn take_read_enough(&mut self, id: Id) -> bool {
+        self.read_enough.take() == Some(id)
     }
 
     // Ended connections.

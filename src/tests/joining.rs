@@ -197,6 +197,33 @@ fn j2_while_a_peer_does_not_read_the_other_one_is_not_read_from() {
 }
 
 #[test]
+fn j2_the_mark_holds_within_a_turn_too() {
+    // By default a turn has room for four reads.
+    const READ: usize = 64 * KIB;
+    for (high, readable) in [(READ, READ), (READ, 4 * READ), (READ, 40 * READ), (1000, 4 * READ)] {
+        let mut pair = Pair::joined(marks(high, 100));
+        pair.b.1.set_room(0);
+        pair.scene.receive(&pair.a.1, vec![b'x'; readable]);
+        let queued = pair.scene.event_loop.context().connection(pair.b.0).unwrap().queued_bytes();
+        assert_eq!(queued, readable.min((high / READ + 1) * READ), "the read that exceeds it is the last");
+        for _ in 0..100 {
+            pair.scene.make_room(&pair.b.1, READ);
+        }
+        assert_eq!((pair.sent().1.len(), pair.a.1.unread()), (readable, 0));
+    }
+}
+
+#[test]
+fn j2_a_turn_reads_on_while_the_other_end_takes_it() {
+    let high = Limits::default().queue_bytes_high;
+    let mut pair = Pair::joined(Limits::default());
+    pair.a.1.sends(vec![b'x'; 3 * high]);
+    pair.scene.world.event(&pair.a.1, Readiness::READABLE);
+    pair.scene.turn();
+    assert_eq!((pair.sent().1.len(), pair.a.1.unread()), (3 * high, 0));
+}
+
+#[test]
 fn j2_what_was_queued_before_counts() {
     let mut pair = Pair::new(marks(1000, 100).with_queue_bytes_max(5000));
     pair.b.1.set_room(0);
