@@ -14,7 +14,7 @@ Instructions (of user space, by callgrind) and system calls (by strace) are thos
 with others, divided by the bytes that it has sent; for a peer whose attack is to connect, by its connections. Memory is
 what 64 peers at once have at their peak, divided by 64: resident memory of user space, over what it was after one of the kind
 had been there and left. The microseconds are what the process was on a processor for, in the kernel and outside it, with
-these 64; they depend on the machine, and have no bound.
+these 64 (16 of some kinds); they depend on the machine, and have no bound.
 """
 
 import argparse
@@ -43,9 +43,9 @@ from harness import Trace, require  # noqa: E402
 from prices_peers import READY  # noqa: E402
 from report import machine, write_between_marks  # noqa: E402
 
-LIMIT_S = 200
+LIMIT_S = 300
 PEERS = 64
-GREEDY_PEERS = 16  # Of those for each of whom the kernel keeps megabytes.
+FEW_PEERS = 16
 COUNTED, NEXT = "*::driven::counted", "*::driven::next"
 # What is attacked, what is built for it, and by whom it is attacked.
 PROGRAMS = [
@@ -175,7 +175,7 @@ def memory(binary, kind):
         attack(server, kind.attack)
         server.forget_peak()
         before, us = server.status("VmRSS"), server.processor_us()
-        count = GREEDY_PEERS if kind.greedy else PEERS
+        count = FEW_PEERS if kind.few else PEERS
         done, descriptors = attack(server, kind.attack, count)
         return (server.status("VmHWM") - before) / count, descriptors, (server.processor_us() - us) / done
 

@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     what: str  # The peer does.
     unit: str  # What is counted.
     attack: Callable
-    greedy: bool = False  # The kernel keeps megabytes for each of them, so there are fewer at once.
+    few: bool = False  # The kernel keeps megabytes for each of them, or their records take long to make.
 
 
 
@@ -266,9 +266,9 @@ KINDS = [
     Kind("connects_sends_and_resets", "connects, sends a byte and resets", "connection", connects_sends_and_resets),
     Kind("half_closes", "connects, sends a byte, ends its half and stays", "connection", half_closes),
     Kind("flood", "64 KiB at a time, echoed", "byte", flood),
-    Kind("never_reads", "64 KiB at a time, echoed, and reads nothing", "byte", never_reads, greedy=True),
+    Kind("never_reads", "64 KiB at a time, echoed, and reads nothing", "byte", never_reads, few=True),
     Kind("reads_a_byte_at_a_time", "has sent until nobody reads, and reads that a byte at a time", "byte it reads",
-         reads_a_byte_at_a_time, greedy=True),
+         reads_a_byte_at_a_time, few=True),
     Kind("after_the_close", "goes on sending after the close", "byte", after_the_close),
     Kind("header_line_cut", "a PROXY header, version 1, a byte at a time, not to its end", "byte", header_line_cut),
     Kind("binary_header_cut", "the same, version 2, with 500 bytes of a value", "byte", binary_header_cut),
@@ -278,13 +278,13 @@ KINDS = [
     Kind("subnegotiations", "telnet subnegotiations of 1,000 bytes", "byte", subnegotiations),
     Kind("datagrams", "datagrams of one byte, 16 at a time, each echoed", "byte", datagrams),
     Kind("pipeline", "lines of one byte, 1,365 at a time, each answered", "byte", pipeline),
-    Kind("pipeline_never_read", "the same, 21,845 at a time, and reads nothing", "byte", pipeline_never_read, greedy=True),
+    Kind("pipeline_never_read", "the same, 21,845 at a time, and reads nothing", "byte", pipeline_never_read, few=True),
     Kind("http_byte_at_a_time", "requests of HTTP, a byte at a time, each answered", "byte", http_byte_at_a_time),
     Kind("http_pipeline", "requests of HTTP, 151 at a time, each answered", "byte", http_pipeline),
     Kind("http_fields", "requests with 99 empty fields, ten at a time, each answered", "byte", http_fields),
     Kind("http_long_head", "the last of 16,000 bytes of a head, one at a time", "byte", http_long_head),
     Kind("http_chunks", "a body in chunks of one byte, 682 at a time", "byte", http_chunks),
-    Kind("http_never_read", "requests, 2,427 at a time, and reads nothing", "byte", http_never_read, greedy=True),
+    Kind("http_never_read", "requests, 2,427 at a time, and reads nothing", "byte", http_never_read, few=True),
     Kind("http_read_a_byte_at_a_time", "the same, and then reads the answers a byte at a time", "byte it reads",
-         http_read_a_byte_at_a_time, greedy=True),
+         http_read_a_byte_at_a_time, few=True),
 ]

@@ -131,13 +131,13 @@ def sender(peer, name):
 # ------------------------------------------------------------------------------------------------------ connecting
 
 
-def connections(act):
+def connections(act, count=CONNECTIONS):
     """Returns a peer that does this with one connection behind the other."""
 
     @functools.wraps(act)
     def attack(server, stack):
         yield READY
-        for _ in range(CONNECTIONS):
+        for _ in range(count):
             yield from act(server, stack)
             yield 1
 
@@ -259,7 +259,6 @@ def many_certificates():
     return files["cert"], files["key"]
 
 
-@connections
 def sends_certificates(server, stack):
     peer = TlsPeer(server, stack, "asking")
     yield from peer.shake()
@@ -410,7 +409,7 @@ KINDS = [
     Kind("tls12_handshakes", "the same, over TLS 1.2", "connection", handshakes("tls12", truncates)),
     Kind("tls_closes", "over TLS 1.3: a handshake and close_notify", "connection", handshakes("tls", closes)),
     Kind("tls_resumes", "resumes, and resets", "connection", resumes),
-    Kind("tls_certificates", "a handshake, with 64 KB of certificates that were asked for", "connection", sends_certificates),
+    Kind("tls_certificates", "a handshake, with 64 KB of certificates that were asked for", "connection", connections(sends_certificates, 2)),
     Kind("tls_hello_a_byte_at_a_time", "a hello a byte at a time", "byte", hello_a_byte_at_a_time),
     Kind("tls_hello_in_records_of_a_byte", "a hello in records of a byte, one at a time", "record", hello_in_records_of_a_byte),
     Kind("tls_long_hello_in_records_of_a_byte", "the last of 30,000 of such records", "record", long_hello_in_records_of_a_byte),
@@ -418,14 +417,14 @@ KINDS = [
     Kind("tls_records_of_a_byte", "records of a byte, one at a time, each echoed", "record", pieces(b"x", 100, 1)),
     Kind("tls_record_a_byte_at_a_time", "the last of a record of 16 KiB, a byte at a time", "byte", record_a_byte_at_a_time),
     Kind("tls_flood", "64 KiB at a time, echoed", "byte", pieces(b"x" * LARGE, 16, None)),
-    Kind("tls_never_reads", "64 KiB at a time, and reads nothing", "byte", never_reads, greedy=True),
-    Kind("tls_reads_a_byte_at_a_time", "the same, and then reads a byte at a time", "byte it reads", reads_a_byte_at_a_time, greedy=True),
-    Kind("tls_key_changes", "a change of both keys and a byte, echoed", "change", floods("tls", key_change)),
-    Kind("tls_key_updates", "changes of both keys, until its connection ends", "change", floods("tls", Sender13.key_update)),
-    Kind("tls_empty_records", "empty records, until its connection ends", "record", floods("tls", lambda by: by.record(DATA, b""))),
-    Kind("tls_warnings", "warnings, until its connection ends", "record", floods("tls", lambda by: by.record(ALERT, b"\1\x5a"))),
-    Kind("tls12_warnings", "over TLS 1.2: warnings, until its connection ends", "record", floods("tls12", lambda by: by.record(ALERT, b"\1\x64"))),
-    Kind("tls12_renegotiations", "renegotiations, until its connection ends", "record", floods("tls12", renegotiation)),
-    Kind("tls_unknown_records", "a record of a type that nobody knows", "record", floods("tls", lambda by: by.record(77, b"x"))),
-    Kind("tls_forged_records", "a record that is not sealed with the keys", "record", floods("tls", lambda _: b"\x17\x03\x03\0\x20" + b"x" * 32)),
+    Kind("tls_never_reads", "64 KiB at a time, and reads nothing", "byte", never_reads, few=True),
+    Kind("tls_reads_a_byte_at_a_time", "the same, and then reads a byte at a time", "byte it reads", reads_a_byte_at_a_time, few=True),
+    Kind("tls_key_changes", "a change of both keys and a byte, echoed", "change", floods("tls", key_change), few=True),
+    Kind("tls_key_updates", "changes of both keys, until its connection ends", "change", floods("tls", Sender13.key_update), few=True),
+    Kind("tls_empty_records", "empty records, until its connection ends", "record", floods("tls", lambda by: by.record(DATA, b"")), few=True),
+    Kind("tls_warnings", "warnings, until its connection ends", "record", floods("tls", lambda by: by.record(ALERT, b"\1\x5a")), few=True),
+    Kind("tls12_warnings", "over TLS 1.2: warnings, until its connection ends", "record", floods("tls12", lambda by: by.record(ALERT, b"\1\x64")), few=True),
+    Kind("tls12_renegotiations", "renegotiations, until its connection ends", "record", floods("tls12", renegotiation), few=True),
+    Kind("tls_unknown_records", "a record of a type that nobody knows", "record", floods("tls", lambda by: by.record(77, b"x")), few=True),
+    Kind("tls_forged_records", "a record that is not sealed with the keys", "record", floods("tls", lambda _: b"\x17\x03\x03\0\x20" + b"x" * 32), few=True),
 ]

@@ -11,7 +11,9 @@ use std::io;
 
 use switchboard::framing::{LineHandler, LineReceiver, Telnet, send_line};
 use switchboard::proxy::AcceptProxy;
-use switchboard::{Address, Context, DatagramProtocol, DatagramTransport, EventLoop, Listen, ListenerId, Protocol, Transport};
+use switchboard::{
+    Address, Context, DatagramProtocol, DatagramTransport, EventLoop, Listen, ListenerId, Protocol, Transport,
+};
 
 use driven::any_port;
 

@@ -43,16 +43,15 @@ impl Own {
     }
 
     fn config(&self, version: &'static SupportedProtocolVersion, asks: bool) -> Result<ServerConfig, Box<dyn Error>> {
-        let cipher_suites = vec![
-            suites::TLS13_CHACHA20_POLY1305_SHA256,
-            suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-        ];
+        let cipher_suites =
+            vec![suites::TLS13_CHACHA20_POLY1305_SHA256, suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256];
         let provider = Arc::new(CryptoProvider { cipher_suites, ..ring::default_provider() });
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version])?;
         let builder = if asks {
             let mut roots = RootCertStore::empty();
             roots.add(self.certificate.clone())?;
-            builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build()?)
+            builder
+                .with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build()?)
         } else {
             builder.with_no_client_auth()
         };
