@@ -171,13 +171,22 @@ def system_calls(server, kind):
 
 def memory(binary, kind):
     """Returns (bytes at the peak for each peer, descriptors, microseconds)."""
+    spent_us = 0
+
+    @contextlib.contextmanager
+    def during():
+        nonlocal spent_us
+        before_us = server.processor_us()
+        yield
+        spent_us += server.processor_us() - before_us
+
     with Server([binary]) as server:
         attack(server, kind.attack)
         server.forget_peak()
-        before, us = server.status("VmRSS"), server.processor_us()
+        before = server.status("VmRSS")
         count = FEW_PEERS if kind.few else PEERS
-        done, descriptors = attack(server, kind.attack, count)
-        return (server.status("VmHWM") - before) / count, descriptors, (server.processor_us() - us) / done
+        done, descriptors = attack(server, kind.attack, count, during)
+        return (server.status("VmHWM") - before) / count, descriptors, spent_us / done
 
 
 def prices(binary, kinds):

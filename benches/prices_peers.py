@@ -267,7 +267,7 @@ KINDS = [
     Kind("half_closes", "connects, sends a byte, ends its half and stays", "connection", half_closes),
     Kind("flood", "64 KiB at a time, echoed", "byte", flood),
     Kind("never_reads", "64 KiB at a time, echoed, and reads nothing", "byte", never_reads, few=True),
-    Kind("reads_a_byte_at_a_time", "has sent until nobody reads, and reads that a byte at a time", "byte it reads",
+    Kind("reads_a_byte_at_a_time", "the same, and then reads a byte at a time", "byte it reads",
          reads_a_byte_at_a_time, few=True),
     Kind("after_the_close", "goes on sending after the close", "byte", after_the_close),
     Kind("header_line_cut", "a PROXY header, version 1, a byte at a time, not to its end", "byte", header_line_cut),

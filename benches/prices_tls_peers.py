@@ -37,11 +37,11 @@ def folder():
 
 @functools.cache
 def context(name):
-    """A client that trusts everybody; the listener "asking" gets a certificate from it, with many more behind that."""
+    """A client that trusts everybody; listeners that ask get a certificate from it, with many more behind that."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
     made.keylog_filename = os.path.join(folder(), "keys")
-    if name == "asking":
+    if name.startswith("asking"):
         made.load_cert_chain(*many_certificates())
     return made
 
@@ -104,11 +104,15 @@ class TlsPeer(Peer):
         return sent
 
     def is_ended(self):
-        with contextlib.suppress(BlockingIOError, ConnectionError):
+        """Returns whether the server has ended the connection. What came before is dropped."""
+        try:
             while self.socket.recv(1 << 20):
                 pass
-            return True
-        return False
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            pass
+        return True
 
 
 def established(server, stack, name="tls", kernel_bytes=None):
@@ -259,12 +263,15 @@ def many_certificates():
     return files["cert"], files["key"]
 
 
-def sends_certificates(server, stack):
-    peer = TlsPeer(server, stack, "asking")
-    yield from peer.shake()
-    while not peer.is_ended():
-        yield 0
-    peer.socket.close()
+def sends_certificates(name, count):
+    def is_asked(server, stack):
+        peer = TlsPeer(server, stack, name)
+        yield from peer.shake()
+        while not peer.is_ended():
+            yield 0
+        peer.socket.close()
+
+    return connections(is_asked, count)
 
 
 # ----------------------------------------------------------------------------------------------------------- hellos
@@ -371,19 +378,20 @@ def reads_a_byte_at_a_time(server, stack):
     yield from peer.read_bytes()
 
 
-def floods(name, make, count=RECORDS):
-    """Returns a peer that sends what `make` makes of a sender, until its connection ends or there were that many."""
+def floods(name, make, never_ends=False):
+    """Returns a peer that sends what `make` makes of a sender, until its connection ends."""
 
     def floods_with_records(server, stack):
         peer = established(server, stack, name)
         by_hand = sender(peer, name)
         yield READY
-        for _ in range(count):
+        for _ in range(RECORDS):
             with contextlib.suppress(ConnectionError):
                 peer.send(make(by_hand))
             yield 1
             if peer.is_ended():
                 return
+        require(never_ends, "nothing ends it")
 
     return floods_with_records
 
@@ -400,31 +408,43 @@ def renegotiation(by_hand):
 
 KINDS = [
     Kind("tls_no_handshake", "over TLS: connects, and sends 4,096 bytes of something else", "connection", no_handshake),
-    Kind("tls_half_hello", "sends half a hello and resets", "connection", half_hello),
+    Kind("tls_half_hello", "over TLS: half a hello, and resets", "connection", half_hello),
     Kind("tls_hello", "over TLS 1.3: a hello, and resets when it is answered", "connection", answered_hello("tls")),
-    Kind("tls_retry", "the same with a share of another group first", "connection", asks_for_a_retry),
+    Kind("tls_retry", "the same, with a key share of another group first", "connection", asks_for_a_retry),
     Kind("tls12_hello", "over TLS 1.2: a hello, and resets when it is answered", "connection", answered_hello("tls12")),
-    Kind("tls12_key", "and stops behind its key", "connection", stops_behind_its_key),
+    Kind("tls12_key", "over TLS 1.2: a hello and a key, and resets", "connection", stops_behind_its_key),
     Kind("tls_handshakes", "over TLS 1.3: a handshake, and ends without close_notify", "connection", handshakes("tls", truncates)),
     Kind("tls12_handshakes", "the same, over TLS 1.2", "connection", handshakes("tls12", truncates)),
     Kind("tls_closes", "over TLS 1.3: a handshake and close_notify", "connection", handshakes("tls", closes)),
-    Kind("tls_resumes", "resumes, and resets", "connection", resumes),
-    Kind("tls_certificates", "a handshake, with 64 KB of certificates that were asked for", "connection", connections(sends_certificates, 2)),
-    Kind("tls_hello_a_byte_at_a_time", "a hello a byte at a time", "byte", hello_a_byte_at_a_time),
-    Kind("tls_hello_in_records_of_a_byte", "a hello in records of a byte, one at a time", "record", hello_in_records_of_a_byte),
-    Kind("tls_long_hello_in_records_of_a_byte", "the last of 30,000 of such records", "record", long_hello_in_records_of_a_byte),
-    Kind("tls_hello_of_extensions", "a hello of 64 KB, of extensions that nobody knows", "byte", hello_of_extensions),
-    Kind("tls_records_of_a_byte", "records of a byte, one at a time, each echoed", "record", pieces(b"x", 100, 1)),
-    Kind("tls_record_a_byte_at_a_time", "the last of a record of 16 KiB, a byte at a time", "byte", record_a_byte_at_a_time),
-    Kind("tls_flood", "64 KiB at a time, echoed", "byte", pieces(b"x" * LARGE, 16, None)),
-    Kind("tls_never_reads", "64 KiB at a time, and reads nothing", "byte", never_reads, few=True),
-    Kind("tls_reads_a_byte_at_a_time", "the same, and then reads a byte at a time", "byte it reads", reads_a_byte_at_a_time, few=True),
-    Kind("tls_key_changes", "a change of both keys and a byte, echoed", "change", floods("tls", key_change), few=True),
-    Kind("tls_key_updates", "changes of both keys, until its connection ends", "change", floods("tls", Sender13.key_update), few=True),
-    Kind("tls_empty_records", "empty records, until its connection ends", "record", floods("tls", lambda by: by.record(DATA, b"")), few=True),
-    Kind("tls_warnings", "warnings, until its connection ends", "record", floods("tls", lambda by: by.record(ALERT, b"\1\x5a")), few=True),
-    Kind("tls12_warnings", "over TLS 1.2: warnings, until its connection ends", "record", floods("tls12", lambda by: by.record(ALERT, b"\1\x64")), few=True),
-    Kind("tls12_renegotiations", "renegotiations, until its connection ends", "record", floods("tls12", renegotiation), few=True),
-    Kind("tls_unknown_records", "a record of a type that nobody knows", "record", floods("tls", lambda by: by.record(77, b"x")), few=True),
-    Kind("tls_forged_records", "a record that is not sealed with the keys", "record", floods("tls", lambda _: b"\x17\x03\x03\0\x20" + b"x" * 32), few=True),
+    Kind("tls_resumes", "over TLS 1.3: a session that is resumed, and resets", "connection", resumes),
+    Kind("tls_certificates", "over TLS 1.3: a handshake, with 64 KB of certificates that were asked for", "connection",
+         sends_certificates("asking", CONNECTIONS)),
+    Kind("tls_certificates_without_bound", "the same, without `short_chains`", "connection",
+         sends_certificates("asking_all", 1), few=True),
+    Kind("tls_hello_a_byte_at_a_time", "over TLS: a hello, a byte at a time", "byte", hello_a_byte_at_a_time),
+    Kind("tls_hello_in_records_of_a_byte", "over TLS: a hello in records of a byte, one at a time", "record", hello_in_records_of_a_byte),
+    Kind("tls_long_hello_in_records_of_a_byte", "the last of 30,000 such records", "record", long_hello_in_records_of_a_byte),
+    Kind("tls_hello_of_extensions", "over TLS: a hello of 64 KB, of unknown extensions", "byte", hello_of_extensions),
+    Kind("tls_records_of_a_byte", "over TLS 1.3: records of a byte, one at a time, each echoed", "record", pieces(b"x", 100, 1)),
+    Kind("tls_record_a_byte_at_a_time", "over TLS 1.3: the last bytes of a record of 16 KiB, one at a time", "byte", record_a_byte_at_a_time),
+    Kind("tls_flood", "over TLS 1.3: 64 KiB at a time, echoed", "byte", pieces(b"x" * LARGE, 16, None)),
+    Kind("tls_never_reads", "the same, and reads nothing", "byte", never_reads, few=True),
+    Kind("tls_reads_a_byte_at_a_time", "the same, and then reads a byte at a time", "byte it reads", reads_a_byte_at_a_time,
+         few=True),
+    Kind("tls_key_changes", "over TLS 1.3: a change of both keys and a byte, echoed", "change",
+         floods("tls", key_change, never_ends=True), few=True),
+    Kind("tls_key_updates", "over TLS 1.3: changes of both keys, until its connection ends", "change",
+         floods("tls", Sender13.key_update), few=True),
+    Kind("tls_empty_records", "over TLS 1.3: empty records, until its connection ends", "record",
+         floods("tls", lambda by_hand: by_hand.record(DATA, b"")), few=True),
+    Kind("tls_warnings", "over TLS 1.3: warnings, until its connection ends", "record",
+         floods("tls", lambda by_hand: by_hand.record(ALERT, b"\1\x5a")), few=True),
+    Kind("tls12_warnings", "over TLS 1.2: warnings, until its connection ends", "record",
+         floods("tls12", lambda by_hand: by_hand.record(ALERT, b"\1\x64")), few=True),
+    Kind("tls12_renegotiations", "over TLS 1.2: renegotiations, until its connection ends", "record",
+         floods("tls12", renegotiation), few=True),
+    Kind("tls_unknown_records", "over TLS 1.3: a record of an unknown type, which ends its connection", "record",
+         floods("tls", lambda by_hand: by_hand.record(77, b"x")), few=True),
+    Kind("tls_forged_records", "over TLS 1.3: a record that is not sealed with the keys, which does, too", "record",
+         floods("tls", lambda _: b"\x17\x03\x03\0\x20" + b"x" * 32), few=True),
 ]
