@@ -232,7 +232,10 @@ def closes(peer):
 
 
 def resumes(server, stack):
-    session = established(server, stack).session()
+    first = established(server, stack)
+    session = first.session()
+    reset(first.socket)
+    server.command(b"t")
     yield READY
     for _ in range(CONNECTIONS):
         peer = TlsPeer(server, stack, session=session)

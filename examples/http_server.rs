@@ -68,10 +68,7 @@ impl Client {
                 }
                 Ok(count)
             }
-            State::Refused(refused) => {
-                refused.discard(transport, data.len());
-                Ok(data.len())
-            }
+            State::Refused(refused) => Ok(refused.discard(transport, data.len())),
         }
     }
 

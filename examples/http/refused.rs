@@ -24,12 +24,13 @@ impl Refused {
         Refused { status, left: DISCARDED_BYTES_MAX }
     }
 
-    /// Discards what has arrived.
-    pub(crate) fn discard(&mut self, transport: &mut Transport<'_>, bytes: usize) {
+    /// Discards what has arrived, and returns how much that is.
+    pub(crate) fn discard(&mut self, transport: &mut Transport<'_>, bytes: usize) -> usize {
         self.left = self.left.saturating_sub(bytes);
         if self.left == 0 {
             self.end(transport);
         }
+        bytes
     }
 
     /// Closes the connection, since the client has had its time.

@@ -13,8 +13,9 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 /// sends more than this many intermediate certificates, without looking at any. Clients whose authority has few
 /// intermediates send one or two; 4 is enough for nearly all.
 ///
-/// A client may send 64 KB of certificates, each of which could have issued any of the others. Looking for a path
-/// through all of these takes 45 ms of processor time for each handshake, and less than 0.2 ms through 4.
+/// A client may send 64 KB of certificates, each of which could have issued any of the others. rustls looks for a path
+/// through all of these, in 200,000 steps at most, which take 40 ms of processor time for each handshake. Through 4 there
+/// are 64 steps.
 ///
 /// ```
 /// use std::sync::Arc;
