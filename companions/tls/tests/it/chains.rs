@@ -22,7 +22,7 @@ fn strict_server(version: &'static SupportedProtocolVersion) -> ServerConfig {
 /// A client that sends these behind its own.
 fn client_with(version: &'static SupportedProtocolVersion, more: &[CertificateDer<'static>]) -> ClientConfig {
     let identity = &identities().client;
-    let chain = [&[identity.certificate.clone()], more].concat();
+    let chain = [std::slice::from_ref(&identity.certificate), more].concat();
     let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
     builder.with_root_certificates(roots()).with_client_auth_cert(chain, identity.key.clone_key()).unwrap()
 }
