@@ -7,8 +7,8 @@
 
 Linux, with valgrind and strace installed. It attacks benches/measured/prices.rs, and over TLS
 companions/tls/benches/measured/prices.rs, whose limits are the defaults; prices_peers.py and prices_tls_peers.py have the
-peers. It has the servers turn after each step of an attack: a peer that sends one byte at a time has each of its bytes read by itself, which is the
-worst case, however slow the machine is. So the counts are the same on a busy machine.
+peers. It has the server turn after each step of an attack: a peer that sends one byte at a time has each of its bytes
+read by itself, which is the worst case, however slow the machine is. So the counts are the same on a busy machine.
 
 Instructions (of user space, by callgrind) and system calls (by strace) are those of a single peer, which shares no poll
 with others, divided by the bytes that it has sent; for a peer whose attack is to connect, by its connections. Memory is
@@ -26,7 +26,6 @@ import math
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -224,9 +223,11 @@ def main():
     parser.add_argument("words", nargs="*")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    programs = [(program, flags, [kind for kind in kinds if not arguments.words or any(word in kind.name for word in arguments.words)])
-                for program, flags, kinds in PROGRAMS]
-    programs = [(build(program, flags), kinds) for program, flags, kinds in programs if kinds]
+    words = arguments.words or [""]
+    programs = []
+    for program, flags, kinds in PROGRAMS:
+        if chosen := [kind for kind in kinds if any(word in kind.name for word in words)]:
+            programs.append((build(program, flags), chosen))
     if not programs or arguments.write and arguments.words:
         sys.exit("no kind has such a name, or only some are to be written")
     harness.limit_time(LIMIT_S)
@@ -238,8 +239,9 @@ def main():
         rows.append((kind, figures, us))
         print(f"{kind.what}: " + ", ".join(f"{shown(value)} {column}" for column, value in figures.items()) +
               f" ({shown(us)} µs) for each {kind.unit}", flush=True)
-        over += [f"{kind.name}: {value:.3f} {column}, {bounds.get(kind.name, {}).get(column, 0)} at most" for column, value in figures.items()
-                 if value > bounds.get(kind.name, {}).get(column, 0)]
+        bound = {**dict.fromkeys(COLUMNS, 0), **bounds.get(kind.name, {})}
+        over += [f"{kind.name}: {value:.3f} {column}, {bound[column]} at most" for column, value in figures.items()
+                 if value > bound[column]]
     for line in over:
         print(f"OVER ITS BOUND: {line}")
     if arguments.write:

@@ -30,7 +30,6 @@ class Kind(NamedTuple):
     few: bool = False  # The kernel keeps megabytes for each of them, or their records take long to make.
 
 
-
 class Peer:
     """A connection of a hostile peer, and what it gets back, which it may read or not."""
 
@@ -58,7 +57,8 @@ class Peer:
             count = 0
             with contextlib.suppress(BlockingIOError):
                 while count < READS:
-                    count += len(self.socket.recv(1))
+                    require(self.socket.recv(1), "its connection has ended")
+                    count += 1
             yield count
 
     def drop(self):

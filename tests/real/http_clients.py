@@ -58,7 +58,10 @@ def run(argv, folder, stdin=b""):
 
 
 def curl(server, folder, *arguments, path="/", stdin=b"", code=0):
-    """Returns what curl prints, and the status, the new connections and the version of each request. `code` may be several."""
+    """Returns what curl prints, and the status, the new connections and the version of each request.
+
+    `code` is the exit code that it should have, or several of which it should have one.
+    """
     argv = ["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", str(3 * WAIT_S), "--write-out", SHOW, *arguments]
     got, out, err = run([*argv, url_of(server, path)], folder, stdin)
     require(got in (code if isinstance(code, tuple) else (code,)), f"curl {arguments}: exit code {got}, {err}")
@@ -139,8 +142,9 @@ def curl_targets():
 def curl_fields():
     """What a server may ignore, it ignores; heads are bounded, in bytes and in fields."""
     with serving() as (server, folder):
-        for ignored in (["--compressed"], ["--range", "0-4"], ["--user", "a:b"], ["--cookie", "a=b"], ["--time-cond", "2020-01-01"],
-                        ["--referer", "http://x/"], ["--user-agent", "x" * 1000], ["--header", "X;"], ["--header", "X: \u00e9"]):
+        for ignored in (["--compressed"], ["--range", "0-4"], ["--user", "a:b"], ["--cookie", "a=b"],
+                        ["--time-cond", "2020-01-01"], ["--referer", "http://x/"], ["--user-agent", "x" * 1000],
+                        ["--header", "X;"], ["--header", "X: \u00e9"]):
             require(curl(server, folder, *ignored) == (TEXT, FRESH), f"{ignored}")
         with open(os.path.join(folder, "half"), "wb") as file:
             file.write(TEXT[:5])
@@ -159,7 +163,8 @@ def curl_fields():
 
 def curl_bodies():
     """Bodies with a length and in chunks, with and without `Expect: 100-continue`: read and discarded, up to a limit."""
-    chunked, expects, expects_not = (["--header", field] for field in ("Transfer-Encoding: chunked", "Expect: 100-continue", "Expect:"))
+    chunked, expects, expects_not = (["--header", field] for field in
+                                     ("Transfer-Encoding: chunked", "Expect: 100-continue", "Expect:"))
     with serving() as (server, folder):
         url = url_of(server)
         for size in (0, 1, 100_000, BODY_BYTES_MAX):
@@ -185,7 +190,8 @@ def curl_bodies():
         curl(server, folder, *trace, *expects, "--data-binary", "@-", stdin=b"x" * (BODY_BYTES_MAX + 1))
         with open(os.path.join(folder, "trace"), encoding="ascii") as file:
             text = file.read()
-        require("HTTP/1.1 413" in text and "Continue" not in text.split("<= Recv", 1)[1] and "Send data" not in text, "it has sent all")
+        is_told_to = "Continue" in text.split("<= Recv", 1)[1]
+        require("HTTP/1.1 413" in text and not is_told_to and "Send data" not in text, "it has sent its body")
 
 
 def curl_is_too_slow():
