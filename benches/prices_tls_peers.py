@@ -266,7 +266,7 @@ def many_certificates():
     return files["cert"], files["key"]
 
 
-def sends_certificates(name, count):
+def sends_certificates(name):
     def is_asked(server, stack):
         peer = TlsPeer(server, stack, name)
         yield from peer.shake()
@@ -274,7 +274,7 @@ def sends_certificates(name, count):
             yield 0
         peer.socket.close()
 
-    return connections(is_asked, count)
+    return connections(is_asked, 1)
 
 
 # ----------------------------------------------------------------------------------------------------------- hellos
@@ -422,13 +422,14 @@ KINDS = [
     Kind("tls_closes", "over TLS 1.3: a handshake and close_notify", "connection", handshakes("tls", closes)),
     Kind("tls_resumes", "over TLS 1.3: a session that is resumed, and resets", "connection", resumes),
     Kind("tls_certificates", "over TLS 1.3: a handshake, with 64 KB of certificates that were asked for", "connection",
-         sends_certificates("asking", CONNECTIONS)),
+         sends_certificates("asking"), few=True),
     Kind("tls_certificates_without_bound", "the same, without `short_chains`", "connection",
-         sends_certificates("asking_all", 1), few=True),
+         sends_certificates("asking_all"), few=True),
     Kind("tls_hello_a_byte_at_a_time", "over TLS: a hello, a byte at a time", "byte", hello_a_byte_at_a_time),
     Kind("tls_hello_in_records_of_a_byte", "over TLS: a hello in records of a byte, one at a time", "record",
          hello_in_records_of_a_byte),
-    Kind("tls_long_hello_in_records_of_a_byte", "the last of 30,000 such records", "record", long_hello_in_records_of_a_byte),
+    Kind("tls_long_hello_in_records_of_a_byte", "the last of 30,000 such records", "record",
+         long_hello_in_records_of_a_byte, few=True),
     Kind("tls_hello_of_extensions", "over TLS: a hello of 64 KB, of unknown extensions", "byte", hello_of_extensions),
     Kind("tls_records_of_a_byte", "over TLS 1.3: records of a byte, one at a time, each echoed", "record", pieces(b"x", 100, 1)),
     Kind("tls_record_a_byte_at_a_time", "over TLS 1.3: the last bytes of a record of 16 KiB, one at a time", "byte",
