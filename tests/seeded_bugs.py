@@ -1317,7 +1317,7 @@ BUGS = [
     ("prices", "src/connection/mod.rs", "flags.set(Flag::Careful, is_tight);", "flags.set(Flag::Careful, is_tight);\n        let _ = socket.as_ref().map(Stream::local_addr);"),
     ("tls_prices", TLS + "chains.rs", "if intermediates.len() > self.intermediates_max {", "if intermediates.is_empty() {"),
     ("tls_prices", TLS + "records.rs", "let whole = whole_records(data, self.needed);", "let whole = whole_records(data, 0);"),
-    ("tls_prices", TLS + "records.rs", "let mut stands_for_needed = vec![0; self.needed];", "let mut stands_for_needed = vec![1; self.needed + 4096];"),
+    ("tls_prices", TLS + "records.rs", "(data.len() / RECORD_BYTES_MAX + 1) * OVERHEAD_BYTES_MAX;", "(data.len() / RECORD_BYTES_MAX + 16) * RECORD_BYTES_MAX;"),
     # Filters.
     ("y1", FILTERING, "if is_ready && !is_made &&", "if !is_made &&"),
     ("y1", FILTERING, "connection.notes.set(Note::BeginsFiltered, true);\n        connection.give_input", "connection.give_input"),
