@@ -16,7 +16,7 @@ pub(crate) mod support;
 use std::time::Duration;
 
 use bounds::Bounds;
-use http::{Heading, Request, Responses, SharedResponses, Skipped, Status, Then};
+use http::{Heading, Refused, Request, Responses, SharedResponses, Skipped, Status, Then};
 use switchboard::{EventLoop, Limits, Listen, Protocol, Timeout, Transport};
 
 /// How long a head may take from its first byte to its last, and then how long the body may take.
@@ -36,9 +36,13 @@ pub(crate) struct Client {
 
 enum State {
     /// How far the end of the next head was looked for, and how many bytes of empty lines precede the head.
-    Head { searched: usize, empty: usize },
+    Head {
+        searched: usize,
+        empty: usize,
+    },
     /// The body is being skipped; then the response is sent, of which only the head if the last field is true.
     Body(Skipped, Status, Then, bool),
+    Refused(Refused),
 }
 
 impl Client {
@@ -64,15 +68,12 @@ impl Client {
                 }
                 Ok(count)
             }
+            State::Refused(refused) => Ok(refused.discard(transport, data.len())),
         }
     }
 
     fn take_head(&mut self, transport: &mut Transport<'_>, request: Request) -> usize {
-        let then = match (request.keeps_alive, request.minor) {
-            (false, _) => Then::Closes,
-            (true, 0) => Then::KeepsAlive,
-            (true, _) => Then::GoesOn,
-        };
+        let then = request.then();
         if request.body.is_over() {
             self.answer(transport, request.status, then, request.is_head);
         } else {
@@ -92,10 +93,10 @@ impl Client {
         }
     }
 
-    /// Refuses a request and closes: nothing more is read, since it is unknown where the next request would begin.
+    /// Refuses a request. Nothing that follows is answered, since it is unknown where the next request would begin.
     fn refuse(&mut self, transport: &mut Transport<'_>, status: Status) {
         http::answer(&self.answers, transport, status, Then::Closes, false);
-        transport.close_for(status.line());
+        (self.state, self.is_timed) = (State::Refused(Refused::begin(transport, status)), true);
     }
 
     /// Runs the timeout while a request is incomplete.
@@ -125,15 +126,16 @@ impl Protocol for Client {
                 self.time(transport, false);
             }
         }
-        let is_partial = consumed < data.len() || matches!(self.state, State::Body(..));
+        let is_partial = consumed < data.len() || !matches!(self.state, State::Head { .. });
         let waits = is_partial && transport.is_reading();
         self.time(transport, waits);
         consumed
     }
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
-        match timeout {
-            Timeout::Handshake => self.refuse(transport, Status::Timeout),
+        match (timeout, &self.state) {
+            (_, State::Refused(refused)) => refused.end(transport),
+            (Timeout::Handshake, _) => self.refuse(transport, Status::Timeout),
             _ => transport.close(),
         }
     }

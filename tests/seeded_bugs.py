@@ -22,7 +22,7 @@ The rule "proxy" stands for what the module `proxy` promises, whose tests begin 
 The rules "resp", "http", "smtp", "chat", "relay" and "ping" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
 those of the package in companions/fetch; "tls" for all of that in companions/tls, "starttls" for its mail server.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
-The rules "soak", "crowd" and "prices" stand for what these scripts of tests/real and benches promise, which are run by themselves.
+The rules "soak", "crowd", "prices" and "tls_prices" stand for what these scripts of tests/real and benches promise, which are run by themselves.
 The rule "faults" stands for what tests/faults.md lists and no numbered rule is about, whose tests begin with this word.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
@@ -96,7 +96,9 @@ SCRIPTS = {
     "crowd": ([["--all-features", "--example", "echo_server"], ["--package", "switchboard-tls", "--example", "tls_echo"]],
               ["tests/real/crowd.py"], r"^FAILED: 120 hostile clients over TLS: more than .* MiB: .*"),
     "prices": ([["--profile", "bench", "--features", "proxy", "--example", "measured_prices"]],
-               ["benches/prices.py"], r"^OVER ITS BOUND: .*"),
+               ["benches/prices.py", "line", "negotiations", "connects"], r"^OVER ITS BOUND: .*"),
+    "tls_prices": ([["--profile", "bench", "--package", "switchboard-tls", "--example", "measured_tls_prices"]],
+                   ["benches/prices.py", "tls_long_hello", "tls_certificates", "tls_records"], r"^OVER ITS BOUND: .*"),
 }
 
 # (rule, file, the source, the bug)
@@ -1215,6 +1217,10 @@ BUGS = [
     ("http", CHUNKS, "byte == b':' && OF_HEADS.contains(&&self.name[..])", "false"),
     ("http", CHUNKS, "(Line::Value, _) if is_text(byte) => Line::Value,", "(Line::Value, _) => Line::Value,"),
     ("http", "examples/support/bounds.rs", ".with_idle_timeout(Some(self.timeout))", ""),
+    ("http", "examples/http/refused.rs", "transport.shutdown_write();", "transport.close_for(status.line());"),
+    ("http", "examples/http/refused.rs", "self.left = self.left.saturating_sub(bytes);", "let _ = bytes;"),
+    ("http", "examples/http/refused.rs", "transport.set_timeout(Timeout::Handshake, Some(TIME_MAX));", ""),
+    ("http", "examples/http_server.rs", "(_, State::Refused(refused)) => refused.end(transport),", ""),
     ("http", "examples/http_server.rs", "_ => transport.close(),", "_ => transport.abort(),"),
     ("http", "examples/http_server.rs", "if is_partial != self.is_timed {", "if true {"),
     ("http", "examples/http_server.rs", "if begins_anew {", "if false {"),
@@ -1262,6 +1268,9 @@ BUGS = [
     ("tls", TLS + "reload.rs", "let config = self.clone();\n        move |_| Some(Tls::server(config.get()))", "let config = self.get();\n        move |_| Some(Tls::server(config.clone()))"),
     ("tls", TLS + "pem.rs", "Ok(found) if found.is_empty() => Err(PemError::NoCertificate(path.to_owned())),", ""),
     ("tls", TLS + "asked.rs", " == Some(HandshakeKind::Resumed)", ".is_some()"),
+    ("tls", TLS + "chains.rs", "if intermediates.len() > self.intermediates_max {", "if intermediates.len() >= self.intermediates_max {"),
+    ("tls", TLS + "chains.rs", "if intermediates.len() > self.intermediates_max {", "if intermediates.len() > self.intermediates_max + 1 {"),
+    ("tls", TLS + "chains.rs", "self.verifier.client_auth_mandatory()", "false"),
     ("proxy", HEADER, "let most = &data[..data.len().min(LINE_BYTES_MAX)];", "let most = data;"),
     ("proxy", HEADER, "if data.len() < LINE_BYTES_MAX { Ok(None)", "if true { Ok(None)"),
     ("proxy", HEADER, "words.next().is_none().then_some", "true.then_some"),
@@ -1315,6 +1324,9 @@ BUGS = [
     ("prices", "src/framing/telnet.rs", "(State::Option(DO), option) => transport.write(&[IAC, WONT, option]),", "(State::Option(DO), option) => [IAC, WONT, option].iter().for_each(|byte| transport.write(&[*byte])),"),
     ("prices", "src/connection/input.rs", "        self.bytes.extend_from_slice(bytes);\n    }\n\n    pub(crate) fn consume", "        self.bytes.reserve(4096);\n        self.bytes.extend_from_slice(bytes);\n    }\n\n    pub(crate) fn consume"),
     ("prices", "src/connection/mod.rs", "flags.set(Flag::Careful, is_tight);", "flags.set(Flag::Careful, is_tight);\n        let _ = socket.as_ref().map(Stream::local_addr);"),
+    ("tls_prices", TLS + "chains.rs", "if intermediates.len() > self.intermediates_max {", "if intermediates.is_empty() {"),
+    ("tls_prices", TLS + "records.rs", "let whole = whole_records(data, self.needed);", "let whole = whole_records(data, 0);"),
+    ("tls_prices", TLS + "records.rs", "(data.len() / RECORD_BYTES_MAX + 1) * OVERHEAD_BYTES_MAX;", "(data.len() / RECORD_BYTES_MAX + 16) * RECORD_BYTES_MAX;"),
     # Filters.
     ("y1", FILTERING, "if is_ready && !is_made &&", "if !is_made &&"),
     ("y1", FILTERING, "connection.notes.set(Note::BeginsFiltered, true);\n        connection.give_input", "connection.give_input"),

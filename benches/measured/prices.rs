@@ -1,21 +1,21 @@
-//! The servers that `benches/prices.py` attacks: one loop with an echo, lines, telnet, PROXY headers and datagrams, all
-//! with default limits, so that what a hostile peer costs is what the crate itself does about it.
-//!
-//! It prints the address of each, then reads a command of one byte from its standard input, and answers each with a
-//! line: `t` does a turn, `c` does one in [`counted`], and `n` calls [`next`]. Callgrind is told to count within the
-//! first of these functions, and to write what it has counted at the end of the second.
+//! The servers that `benches/prices.py` attacks: one loop with an echo, lines, telnet, PROXY headers, datagrams and the
+//! example `http_server`, all with default limits, except that the example has its own; so what a hostile peer costs is
+//! what the crate itself does about it. It prints the name and the address of each, and is driven as `driven.rs` says.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::net::SocketAddr;
-use std::time::Duration;
+mod driven;
+#[allow(dead_code)] // Its own `main`.
+#[path = "../../examples/http_server.rs"]
+mod http_server;
+
+use std::io;
 
 use switchboard::framing::{LineHandler, LineReceiver, Telnet, send_line};
 use switchboard::proxy::AcceptProxy;
-use switchboard::{Address, Context, DatagramProtocol, DatagramTransport, EventLoop, ListenerId, Protocol, Transport};
+use switchboard::{
+    Address, Context, DatagramProtocol, DatagramTransport, EventLoop, Listen, ListenerId, Protocol, Transport,
+};
 
-/// How long a turn waits: what a peer has sent is there already, unless the kernel delivers it late.
-const WAIT: Duration = Duration::from_millis(20);
+use driven::any_port;
 
 struct Echo;
 
@@ -44,51 +44,27 @@ impl LineHandler for Lines {
     }
 }
 
-/// A turn whose instructions are counted.
-#[inline(never)]
-fn counted(event_loop: &mut EventLoop) -> io::Result<()> {
-    turn(event_loop)
-}
-
-/// What follows is another kind of peer.
-#[inline(never)]
-fn next() {
-    std::hint::black_box(());
-}
-
-fn turn(event_loop: &mut EventLoop) -> io::Result<()> {
-    event_loop.turn(Some(WAIT)).map(|_| ())
-}
-
-fn listeners(context: &mut Context<'_>) -> io::Result<[(&'static str, ListenerId); 4]> {
-    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+fn listeners(context: &mut Context<'_>) -> io::Result<[(&'static str, ListenerId); 5]> {
     let proxied = AcceptProxy::new().factory(|_, _| Some(Echo));
+    let answers = http_server::http::Responses::new();
+    let bounds = http_server::bounds::Bounds { timeout: http_server::IDLE_TIMEOUT, per_peer_max: None };
+    let http = Listen::at(any_port()).limits(http_server::limits(&bounds));
     Ok([
-        ("echo", context.listen(any_port, |_, _| Some(Echo))?),
-        ("lines", context.listen(any_port, |_, _| Some(LineReceiver::new(Lines)))?),
-        ("telnet", context.listen(any_port, |_, _| Some(Telnet::new(LineReceiver::new(Lines))))?),
-        ("proxy", context.listen(any_port, proxied)?),
+        ("echo", context.listen(any_port(), |_, _| Some(Echo))?),
+        ("lines", context.listen(any_port(), |_, _| Some(LineReceiver::new(Lines)))?),
+        ("telnet", context.listen(any_port(), |_, _| Some(Telnet::new(LineReceiver::new(Lines))))?),
+        ("proxy", context.listen(any_port(), proxied)?),
+        ("http", context.listen(http, move |_, _| Some(http_server::Client::new(answers.clone())))?),
     ])
 }
 
 fn main() -> io::Result<()> {
     let mut event_loop = EventLoop::new()?;
+    let listeners = listeners(&mut event_loop.context())?;
+    driven::announce(&mut event_loop, &listeners)?;
     let mut context = event_loop.context();
-    for (name, listener) in listeners(&mut context)? {
-        let listener = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
-        println!("{name} {}", listener.local_addr()?);
-    }
-    let socket = context.bind_datagram(SocketAddr::from(([127, 0, 0, 1], 0)), Echo)?;
+    let socket = context.bind_datagram(any_port(), Echo)?;
     let socket = context.datagram(socket).ok_or(io::ErrorKind::NotConnected)?;
     println!("datagrams {}", socket.local_addr()?);
-    let (mut commands, mut command) = (File::open("/dev/stdin")?, [0]);
-    while commands.read(&mut command)? > 0 {
-        match command[0] {
-            b'c' => counted(&mut event_loop)?,
-            b'n' => next(),
-            _ => turn(&mut event_loop)?,
-        }
-        println!();
-    }
-    Ok(())
+    driven::drive(&mut event_loop)
 }

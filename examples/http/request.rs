@@ -4,7 +4,7 @@
 use super::authority::is_authority;
 use super::head::{FirstLine, Stop, Unread};
 use super::skipped::BODY_BYTES_MAX;
-use super::{Body, Status};
+use super::{Body, Status, Then};
 
 /// The longest head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -42,6 +42,15 @@ pub(crate) enum Heading {
 }
 
 impl Request {
+    /// What becomes of the connection behind the response.
+    pub(crate) fn then(&self) -> Then {
+        match (self.keeps_alive, self.minor) {
+            (false, _) => Then::Closes,
+            (true, 0) => Then::KeepsAlive,
+            (true, _) => Then::GoesOn,
+        }
+    }
+
     /// Parses what `data` begins with. `searched` is how far the end of the head was already looked for, so that a head
     /// that arrives a byte at a time takes linear time. `empty` is how many bytes were returned as empty before this
     /// head, which are bounded as heads are. Both are 0 again after a request.

@@ -127,6 +127,45 @@ fn http_who_takes_no_answers_is_gone_after_a_minute_and_the_time_to_close() {
     assert!(matches!(harness.lost(), Some(CloseReason::Timeout(Timeout::Close))));
 }
 
+/// A client that has begun to send a body that is too long, and has not seen the refusal yet.
+fn refused() -> Harness {
+    let mut harness = harness();
+    harness.set_reading(false);
+    harness.feed(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
+    harness
+}
+
+#[test]
+fn http_who_sends_a_whole_body_before_it_reads_gets_the_refusal() {
+    for (mib, is_cut_off) in [(7, false), (9, true)] {
+        let mut harness = refused();
+        (0..mib).for_each(|_| harness.feed(&[0; 1 << 20]));
+        harness.end();
+        harness.set_reading(true);
+        assert_eq!(statuses(&mut harness), ["413 Content Too Large"]);
+        let why = if is_cut_off { "Protocol(\"413 Content Too Large\")" } else { "PeerClosed" };
+        assert_eq!(format!("{:?}", harness.lost().unwrap()), why, "{mib} MiB");
+        assert_eq!(harness.saw_reset(), is_cut_off, "{mib} MiB");
+    }
+}
+
+#[test]
+fn http_who_goes_on_after_a_refusal_has_two_seconds() {
+    let mut harness = refused();
+    for _ in 0..20 {
+        harness.feed(b"x");
+        assert!(harness.lost().is_none());
+        harness.advance(Duration::from_millis(100));
+    }
+    assert!(matches!(harness.lost(), Some(CloseReason::Protocol(_))));
+    // What is silent does not get more.
+    let mut harness = refused();
+    harness.advance(Duration::from_secs(2) - MOMENT);
+    assert!(harness.lost().is_none());
+    harness.advance(MOMENT);
+    assert!(matches!(harness.lost(), Some(CloseReason::Protocol(_))));
+}
+
 /// Returns whether the n-th request is for a page that is there; the pattern has no short period.
 fn is_found(n: usize) -> bool {
     (n * n / 7) % 3 == 0

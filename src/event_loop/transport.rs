@@ -426,6 +426,8 @@ impl Transport<'_> {
     /// connection is aborted. If the peer is still sending, its data is read and discarded for a while
     /// ([`linger_timeout`](crate::Limits::linger_timeout), [`linger_bytes_max`](crate::Limits::linger_bytes_max)):
     /// closing at once would make the kernel send a reset, which can destroy the answer before the peer has read it.
+    /// What has arrived tells whether it is. To refuse a request before the rest of it has come, call
+    /// [`shutdown_write`](Transport::shutdown_write) and read on for a while, as the example `http_server` does.
     pub fn close(&mut self) {
         self.core.parts.close(self.id);
     }

@@ -10,7 +10,7 @@ const PAGE: &str = "tests/faults.md";
 
 /// The parts of the page, each with the number of its rows and of those that no test covers. These numbers change only
 /// on purpose.
-const PARTS: [(&str, usize, usize); 2] = [("Faults", 127, 6), ("Scenarios", 122, 4)];
+const PARTS: [(&str, usize, usize); 2] = [("Faults", 129, 6), ("Scenarios", 122, 4)];
 
 /// How the last cell of a row begins that no test covers. The reason follows.
 const NOT_HELD: &str = "not held: ";

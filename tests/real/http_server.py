@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The HTTP server example with curl, Python's http.client and wrk, with malformed requests, and compared with nginx.
+"""The HTTP server example with Python's http.client and wrk, with malformed requests, and compared with nginx.
 
     python3 tests/real/http_server.py
 
@@ -7,7 +7,6 @@ after `cargo build --examples --all-features`.
 """
 
 import contextlib
-import email.utils
 import http.client
 import os
 import re
@@ -68,45 +67,6 @@ def read_answer(client, is_head=False):
 
 
 # ---------------------------------------------------------------------------------------------------------- the clients
-
-
-def curl(server, *arguments, path="/", stdin=b""):
-    """Returns what curl prints, the status and the number of connections."""
-    url = "http://%s:%d%s" % (*server.address, path)
-    done = subprocess.run(["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", str(WAIT_S), "--write-out",
-                           "%{stderr}%{http_code} %{num_connects} ", *arguments, url], input=stdin, capture_output=True, check=False)
-    require(done.returncode == 0, f"curl {arguments}: {done.returncode}, {done.stderr}")
-    return done.stdout, done.stderr.decode().split()
-
-
-def with_curl():
-    with http_server() as server:
-        require(curl(server) == (TEXT, ["200", "1"]), "another answer")
-        require(curl(server, path="/?q=/x") == (TEXT, ["200", "1"]), "another answer with a query")
-        require(curl(server, path="/nothing") == (b"404 Not Found\n", ["404", "1"]), "another answer to nothing")
-        head, found = curl(server, "--head")
-        require(found[0] == "200" and b"content-length: 14\r\n" in head.lower(), f"{head}")
-        date = re.search(rb"Date: (.* GMT)\r\n", head).group(1).decode()
-        require(abs(email.utils.parsedate_to_datetime(date).timestamp() - time.time()) < 5, f"it is {date}")
-        head, found = curl(server, "--include", "--data", "a=b")
-        require(found[0] == "405" and b"Allow: GET, HEAD\r\n" in head, f"{head}")
-        # HTTP/1.0, and an absolute URL as sent to a proxy.
-        require(curl(server, "--http1.0") == (TEXT, ["200", "1"]), "another answer to HTTP/1.0")
-        proxy = "http://%s:%d" % server.address
-        require(curl(server, "--proxy", proxy, "--noproxy", "") == (TEXT, ["200", "1"]), "another answer to a proxy's request")
-        # Bodies: with and without a length, with and without 100-continue, and too long.
-        for size in (1, 1000, BODY_BYTES_MAX - 2000):
-            body = os.urandom(size)
-            for more in (["--request", "GET"], ["--request", "GET", "--header", "Transfer-Encoding: chunked"],
-                         ["--request", "GET", "--header", "Expect: 100-continue"], ["--request", "GET", "--header", "Expect:"]):
-                require(curl(server, "--data-binary", "@-", *more, stdin=body) == (TEXT, ["200", "1"]), f"{size}, {more}")
-        for more in ([], ["--header", "Transfer-Encoding: chunked"]):
-            got, found = curl(server, "--data-binary", "@-", *more, stdin=os.urandom(BODY_BYTES_MAX + 1))
-            require((got, found[0]) == (b"413 Content Too Large\n", "413"), f"{got}, {found}")
-        # Several URLs over one connection.
-        url = "http://%s:%d/" % server.address
-        require(curl(server, url, "--data", "x", url + "1", url)[1] == ["405", "1", "405", "0", "405", "0", "405", "0"], "others")
-        server.require_quiet()
 
 
 def with_http_client():
@@ -369,7 +329,6 @@ def ends_cleanly(number):
 def main():
     checks = Checks(LIMIT_S)
     checks.begin("slow requests are ended", slow_requests_are_ended)  # The longest check: the others run meanwhile.
-    checks.begin("curl", with_curl)
     checks.begin("Python's http.client", with_http_client)
     checks.begin("wrk", with_wrk)
     checks.begin("pipelined: answers go out together", pipelined)

@@ -42,6 +42,8 @@
 //! it can be recorded and replayed. [`Limits::filter_timeout`](switchboard::Limits::filter_timeout) bounds how long a
 //! handshake may take, and the connection's limits bound how much is buffered.
 //!
+//! A server that asks its clients for certificates should bound how many they may send ([`short_chains`]).
+//!
 //! With TLS 1.3 a client's handshake is done before the server has looked at the client's certificate. So for a client
 //! that is rejected for its certificate, `connection_made` is called first, and then `connection_lost` with the reason.
 //!
@@ -58,6 +60,7 @@
 #![forbid(unsafe_code)]
 
 mod asked;
+mod chains;
 mod name;
 mod pem;
 mod records;
@@ -70,6 +73,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use switchboard::Address;
 
+pub use self::chains::short_chains;
 pub use self::pem::{PemError, roots, server_config};
 pub use self::reload::Reloadable;
 pub use self::tls::Tls;

@@ -3,6 +3,7 @@
 mod asking;
 mod between;
 mod certificates;
+mod chains;
 mod data;
 mod ending;
 mod failing;
