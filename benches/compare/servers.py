@@ -92,7 +92,7 @@ VERSIONS = {
     "tokio": of_crate("tokio"),
     "calloop": of_crate("calloop"),
     "message_io": of_crate("message-io"),
-    "libuv": of_command("pkg-config", "--modversion", "libuv"),
+    "libuv": peers.libuv_version,
     "libevent": of_command("pkg-config", "--modversion", "libevent"),
     "go": of_command("go", "version"),
     "asyncio": of_command(PYTHON, "--version"),
