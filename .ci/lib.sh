@@ -122,6 +122,7 @@ LONG=(
   "every planted bug is found by its target|3600|python3 fuzz/planted.py"
   "every seeded cost is found|3600|python3 tests/seeded_costs.py"
   "benches in full|3600|cargo bench --features workers"
+  "clippy of all peers|1800|cargo clippy --manifest-path benches/compare/Cargo.toml --locked --all-targets --features uring,http,tls --release -- -D warnings"
   "every peer of the comparison does what it should|3600|python3 benches/compare/check.py"
   "the comparison with peers in full|14400|python3 benches/compare/compare.py"
   "the comparison over TLS in full|3600|python3 benches/compare/tls.py"

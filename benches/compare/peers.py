@@ -41,6 +41,11 @@ class Peer:
         self.cannot = frozenset(cannot)
         self.environment = dict(environment or {})
 
+    @property
+    def is_long_to_build(self):
+        """Whether `compare.py --short` leaves it out, which only checks that all of it works."""
+        return self.kind in LONG_TO_BUILD
+
     def can(self, mode, transport="tcp"):
         return mode not in self.cannot and transport not in self.cannot
 
@@ -50,6 +55,10 @@ class Peer:
 
 def rust(name, what, cannot=()):
     return Peer(name, "rust", [TARGET / "release" / name], what, cannot)
+
+
+def uring(name, program, flags, what):
+    return Peer(name, "uring", [TARGET / "release" / program, *flags], what)
 
 
 def python(name, file, flags, what):
@@ -64,9 +73,14 @@ PEERS = {
         rust("mio", "a loop by hand on mio"),
         rust("tokio", "tokio, one thread"),
         rust("calloop", "calloop"),
+        uring("monoio", "monoio", [], "monoio on io_uring"),
+        uring("monoio_epoll", "monoio", ["--epoll"], "the same on epoll"),
+        uring("compio", "compio", [], "compio on io_uring"),
+        uring("compio_epoll", "compio", ["--epoll"], "the same on epoll"),
         rust("message_io", "message-io", cannot=["unix", OTHERS, LAST_LINES]),
         Peer("libuv", "libuv", [TARGET / "libuv"], "libuv, in C"),
         Peer("libevent", "c", [TARGET / "libevent"], "libevent, in C"),
+        Peer("asio", "cpp", [TARGET / "asio"], "Asio, in C++"),
         Peer("go", "go", [TARGET / "go_server"], "Go, one processor", environment={"GOMAXPROCS": "1"}),
         python("asyncio", "asyncio_server.py", [], "Python's asyncio, protocols"),
         python("uvloop", "asyncio_server.py", ["--uvloop"], "the same on uvloop"),
@@ -84,6 +98,12 @@ def run(command, **options):
 
 def build_rust(peers):
     run(["cargo", "build", "--quiet", "--release", "--locked", *(part for peer in peers for part in ("--bin", peer.name))])
+
+
+def build_uring(peers):
+    programs = dict.fromkeys(pathlib.Path(peer.argv[0]).name for peer in peers)
+    bins = [part for program in programs for part in ("--bin", program)]
+    run(["cargo", "build", "--quiet", "--release", "--locked", "--features", "uring", *bins])
 
 
 def compile_c(name, flags):
@@ -143,6 +163,20 @@ def build_libuv(peers):
         compile_c(peer.name, [*includes[:2], folder / "libuv.a", "-pthread", "-ldl", "-lrt"])
 
 
+def build_cpp(peers):
+    TARGET.mkdir(exist_ok=True)
+    for peer in peers:
+        file = HERE / "c" / f"{peer.name}.cpp"
+        run(["c++", "-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", file, "-o", TARGET / peer.name])
+
+
+def asio_version():
+    """Returns the version that the headers state, which is all that Asio consists of."""
+    command = ["c++", "-DASIO_STANDALONE", "-include", "asio/version.hpp", "-E", "-P", "-x", "c++", "-"]
+    number = int(subprocess.run(command, input="ASIO_VERSION", check=True, capture_output=True, text=True).stdout)
+    return f"{number // 100_000}.{number // 100 % 1_000}.{number % 100}"
+
+
 def build_go(peers):
     TARGET.mkdir(exist_ok=True)
     for peer in peers:
@@ -163,11 +197,15 @@ def build_python(_):
 
 BUILDS = {
     "rust": build_rust,
+    "uring": build_uring,
     "c": build_c,
     "libuv": build_libuv,
+    "cpp": build_cpp,
     "go": build_go,
     "python": build_python,
 }
+# Dozens of crates, and a thousand templates.
+LONG_TO_BUILD = {"uring", "cpp"}
 
 
 def chosen(names):
