@@ -40,6 +40,7 @@ from check import PeerServer  # noqa: E402
 from harness import Failed, require  # noqa: E402
 from liar import LIES  # noqa: E402
 from report import machine, write_between_marks  # noqa: E402
+from servers import VERSIONS  # noqa: E402
 
 LOAD = table.TARGET / "release" / "load"
 RESULTS = HERE / "results.json"
@@ -331,6 +332,7 @@ def compare(chosen, wanted, cores, plan, seed):
         "seed": seed,
         "yardstick": table.YARDSTICK,
         "peers": {peer.name: peer.what for peer in chosen},
+        "versions": {peer.name: VERSIONS[peer.name]() for peer in chosen if peer.name in VERSIONS},
         "workloads": rows,
     }
 
