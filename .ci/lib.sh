@@ -125,6 +125,7 @@ LONG=(
   "clippy of all peers|1800|cargo clippy --manifest-path benches/compare/Cargo.toml --locked --all-targets --features uring,http,tls --release -- -D warnings"
   "every peer of the comparison does what it should|3600|python3 benches/compare/check.py"
   "the comparison with peers in full|14400|python3 benches/compare/compare.py"
+  "what a message costs peers by how many are ready|3600|python3 benches/compare/ready.py"
   "the comparison over TLS in full|3600|python3 benches/compare/tls.py"
   "what a message over TLS costs|600|python3 benches/measure.py tls --check"
   "how cost grows, in full|3600|python3 benches/compare/curves.py"
