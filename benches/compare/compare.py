@@ -6,7 +6,7 @@
     python3 benches/compare/compare.py --pair                           only this crate and the loop by hand, more rounds
     python3 benches/compare/compare.py --curves                         also how cost grows (curves.py)
     python3 benches/compare/compare.py --write-readme                   all of it, written into the pages
-    python3 benches/compare/compare.py --short                          for CI: checks that all of it works, not how fast
+    python3 benches/compare/compare.py --short                          for CI: checks that all of it works, but for long builds, not how fast
 
 Linux, two cores; README.md in this folder lists the packages that the peers need. All servers run at once, on one
 core; the load generator has the other. A round measures all peers in random order, and then in reverse
@@ -40,6 +40,7 @@ from check import PeerServer  # noqa: E402
 from harness import Failed, require  # noqa: E402
 from liar import LIES  # noqa: E402
 from report import machine, write_between_marks  # noqa: E402
+from servers import VERSIONS  # noqa: E402
 
 LOAD = table.TARGET / "release" / "load"
 RESULTS = HERE / "results.json"
@@ -332,6 +333,7 @@ def compare(chosen, wanted, cores, plan, seed, start_all=start_servers):
         "seed": seed,
         "yardstick": table.YARDSTICK,
         "peers": {peer.name: peer.what for peer in chosen},
+        "versions": {peer.name: VERSIONS[peer.name]() for peer in chosen if peer.name in VERSIONS},
         "workloads": rows,
     }
 
@@ -399,6 +401,8 @@ def main():
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
     # There is no ratio without the yardstick.
     chosen = table.chosen(arguments.peers and [*arguments.peers, table.YARDSTICK])
+    if arguments.short and not arguments.peers:
+        chosen = [peer for peer in chosen if not peer.is_long_to_build]
     wanted = chosen_workloads(arguments.workloads, idle_connections(arguments.short))
     table.build(chosen)
     table.run(["cargo", "build", "--quiet", "--release", "--locked", "--bin", "load"])

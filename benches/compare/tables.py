@@ -104,6 +104,12 @@ def cost(found, name, compared):
     return f"{middle:.2f} ({low:.2f}–{high:.2f})" if name in WITH_SPREAD else f"{middle:.2f}"
 
 
+def versions(compared):
+    """Returns a paragraph with the versions of the peers that have one."""
+    known = [f"{name} {version}" for name, version in compared.get("versions", {}).items() if version]
+    return f"Versions: {', '.join(known)}.\n\n" if known else ""
+
+
 def speeds(compared):
     """Latency and throughput, as the clients see them."""
     names = columns(compared)
@@ -156,6 +162,7 @@ def for_readme(results, picture):
         " epoll; for the others as a ratio to it: the median over rounds, for this crate with its quartiles. The widest"
         f" quartiles of all are {100 * widest:.0f} % apart. {NOTHING}: it cannot do that.\n\n"
         f"{costs(compared)}\n"
+        f"{versions(compared)}"
         "<details><summary>Latency and throughput, as the clients see them</summary>\n\n"
         "Time from sending to the answer, median and 99th percentile in µs (in a fan-out, until a member has the lines of"
         " all), and messages, connections or delivered lines a second. All clients send again at once, so these say how"

@@ -1,6 +1,8 @@
 //! Shared by the peers that are written in Rust: their arguments, a listening socket, and buffers of unsent bytes.
 
 pub mod http;
+#[cfg(feature = "uring")]
+pub mod tasks;
 #[cfg(feature = "tls")]
 pub mod tls;
 
@@ -58,7 +60,18 @@ pub enum Listener {
 
 /// The command line: `SERVER MODE ADDRESS`.
 pub fn arguments() -> (Mode, Address) {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    parse(std::env::args().skip(1).collect())
+}
+
+/// The same with a flag before: `SERVER [FLAG] MODE ADDRESS`. Returns whether it is there.
+pub fn arguments_with(flag: &str) -> (bool, Mode, Address) {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_there = arguments.first().is_some_and(|first| first == flag);
+    let (mode, address) = parse(arguments.split_off(usize::from(is_there)));
+    (is_there, mode, address)
+}
+
+fn parse(arguments: Vec<String>) -> (Mode, Address) {
     let [mode, address] = &arguments[..] else { refuse("usage: SERVER echo|fanout ADDRESS") };
     let mode = match mode.as_str() {
         "echo" => Mode::Echo,
@@ -105,6 +118,14 @@ pub fn listener(address: &Address) -> io::Result<Listener> {
 }
 
 impl Listener {
+    /// A ring needs a socket that blocks: it would be told at once that there is nobody to accept.
+    pub fn set_nonblocking(&self, is_nonblocking: bool) -> io::Result<()> {
+        match self {
+            Listener::Inet(listener) => listener.set_nonblocking(is_nonblocking),
+            Listener::Unix(listener) => listener.set_nonblocking(is_nonblocking),
+        }
+    }
+
     /// Prints where the server listens.
     pub fn announce(&self) -> io::Result<()> {
         match self {
