@@ -77,6 +77,7 @@
 //!   sockets are not.
 //! - Starting a process blocks the loop for some milliseconds.
 
+mod environment;
 mod handed_over;
 mod notify;
 mod reserve;
@@ -88,6 +89,7 @@ use std::net::UdpSocket;
 use std::rc::Rc;
 use std::time::Duration;
 
+use self::environment::name_of;
 use self::handed_over::HandedOver;
 use self::notify::Manager;
 use self::restart::{Handover, Program, Supervisor};
@@ -257,13 +259,5 @@ impl Service {
     pub fn run(self, event_loop: &mut EventLoop) -> io::Result<()> {
         self.start(&mut event_loop.context())?;
         event_loop.run()
-    }
-}
-
-/// Returns the name that an endpoint's socket is handed over by: names are separated by colons, so it contains none.
-fn name_of(endpoint: &Endpoint) -> String {
-    match endpoint.systemd_name() {
-        Some(name) => name.to_owned(),
-        None => endpoint.to_string().replace('%', "%25").replace(':', "%3A"),
     }
 }
