@@ -20,7 +20,7 @@ sys.path.append(str(ROOT / "tests"))
 from seeded_bugs import seed_bug  # noqa: E402
 
 # The loop's programs take longer than parsers, and TLS a handshake.
-EXECUTIONS = {"event_loop": 100_000, "tls": 20_000, "lines": 1_000_000, "telnet": 1_000_000}
+EXECUTIONS = {"event_loop": 100_000, "tls": 20_000}
 OF_PARSERS = 20_000_000
 
 BUGS = [

@@ -8,6 +8,7 @@
 // The bodies of HTTP are in two programs, each of which names them from its own root.
 #![allow(clippy::duplicate_mod)]
 
+pub mod connection;
 pub mod input;
 pub mod mutation;
 pub mod targets;
