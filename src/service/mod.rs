@@ -51,7 +51,7 @@
 //!   too, so `systemctl restart` refuses no connection: clients that connect meanwhile wait.
 //! - **Readiness**: `READY=1` once all endpoints listen, `STOPPING=1` when a signal ends the service (`Type=notify`).
 //! - **The watchdog**: with `WatchdogSec=`, a timer of the loop sends `WATCHDOG=1` twice in that time; a loop that is
-//!   stuck does not, and systemd restarts the service.
+//!   stuck does not, and systemd restarts the service. A time that is 0 or not a number is logged, and sends nothing.
 //! - **The notification socket** is the path or the abstract name in `NOTIFY_SOCKET`. Any other address, such as
 //!   `vsock:`, which systemd sets for no service, is not supported: this is logged once, and the service runs without
 //!   notifying.
@@ -117,8 +117,9 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the environment variables are inconsistent, or if a descriptor is neither a listening TCP or
-    /// Unix socket nor a UDP socket.
+    /// `InvalidInput` if one of the environment variables `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES` has a value
+    /// that no service manager writes, if they do not agree, or if a descriptor is neither a listening TCP or Unix
+    /// socket nor a UDP socket.
     pub fn from_env() -> io::Result<Service> {
         Ok(Service {
             handed_over: HandedOver::from_env()?,
