@@ -44,8 +44,8 @@ pub fn with<R>(call: impl FnOnce(&mut Transport<'_>) -> R) -> (R, Vec<u8>) {
     (result, written)
 }
 
-/// Calls a protocol with `pieces` as the loop does: what it does not consume comes again, with what follows it, and after
-/// it has closed the connection or paused it nothing comes. Returns what is left.
+/// Calls a protocol with `pieces` as the loop does: what it does not consume comes again, with what follows it, and
+/// nothing comes after it has closed or paused the connection. Returns what is left.
 pub fn feed<'a>(
     protocol: &mut impl Protocol,
     transport: &mut Transport<'_>,

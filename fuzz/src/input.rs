@@ -40,8 +40,8 @@ impl<'a> Input<'a> {
 /// Whether each input goes through what only one in a thousand needs: in a replay, and while an input is made shorter.
 pub static IS_THOROUGH: AtomicBool = AtomicBool::new(false);
 
-/// Returns whether an input is one of the thousandth part that also goes through something slow. Which these are depends on
-/// the input alone.
+/// Returns whether an input is one of the thousandth part that also goes through something slow. Which these are
+/// depends on the input alone.
 pub fn is_one_in_a_thousand(data: &[u8]) -> bool {
     let sum = data.iter().fold(0_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     (sum >> 8) % 1000 == 0 || IS_THOROUGH.load(Ordering::Relaxed)

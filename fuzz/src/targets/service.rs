@@ -1,4 +1,5 @@
-//! The environment of a service: what systemd hands over and asks for, and a second reader, written from its manual pages.
+//! The environment of a service: what systemd hands over and asks for, and a second reader, written from its manual
+//! pages.
 
 use std::ffi::{OsStr, OsString};
 use std::os::linux::net::SocketAddrExt;
@@ -67,8 +68,8 @@ fn decimal(text: &[u8]) -> Option<u64> {
     sum.filter(|sum| !text.is_empty() && *sum < 1 << 64).map(|sum| sum as u64)
 }
 
-/// sd_listen_fds_with_names(3): the names; `None` for an error. Unlike there, `LISTEN_PID` may be missing or empty, and the
-/// number is bounded.
+/// sd_listen_fds_with_names(3): the names; `None` for an error. Unlike there, `LISTEN_PID` may be missing or empty, and
+/// the number is bounded.
 fn descriptors(fds: Option<&[u8]>, pid: Option<&[u8]>, names: Option<&[u8]>) -> Option<Vec<String>> {
     let Some(fds) = fds else { return Some(Vec::new()) };
     if let Some(pid) = pid.filter(|pid| *pid != b"") {
@@ -103,8 +104,8 @@ fn asked_for(microseconds: Option<&[u8]>, pid: Option<&[u8]>) -> Option<Option<D
     Some(Some(Duration::from_secs(microseconds / 1_000_000) + Duration::from_micros(microseconds % 1_000_000)))
 }
 
-/// sd_notify(3): an absolute path, or `@` and an abstract name. `sockaddr_un` has room for 108 bytes, of which a path has
-/// one for its end and an abstract name one for its beginning.
+/// sd_notify(3): an absolute path, or `@` and an abstract name. `sockaddr_un` has room for 108 bytes, of which a path
+/// has one for its end and an abstract name one for its beginning.
 fn notified(socket: &[u8]) {
     let is_address = socket.len() >= 2 && socket.len() <= if socket[0] == b'@' { 108 } else { 107 };
     let is_address = is_address && matches!(socket[0], b'/' | b'@');
