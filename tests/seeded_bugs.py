@@ -19,6 +19,7 @@ The rule "model" stands for what only some interleavings of threads show, which 
 The rule "adapters" stands for what reaches a protocol through an adapter of another crate, and "errors" for what their texts
 say, whose tests are in tests/outsider.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
+The rule "mqtt" stands for what the broker of tests/outsider promises.
 The rules "resp", "http", "smtp", "chat", "relay" and "ping" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
 those of the package in companions/fetch; "tls" for all of that in companions/tls, "starttls" for its mail server.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
@@ -594,6 +595,9 @@ BUGS = [
     ("c7", LOOP + "producing.rs", "if wrote_nothing && connection.protocol.is_none() =>", "if wrote_nothing =>"),
     ("c7", LOOP + "parts.rs", "connection.flags.set(Flag::Produces, false);", ""),
     ("f1", "src/framing/forward.rs", "self.$field.produce(transport);", "let _ = transport;"),
+    ("mqtt", "tests/outsider/examples/mqtt_broker/packets.rs", "needed_bytes: if data.len() < 2 + more { 2 + more } else { end }",
+     "needed_bytes: end"),
+    ("mqtt", "tests/outsider/examples/mqtt_broker/packets.rs", "Err(Refused { code: Some(1), why", "Err(Refused { code: None, why"),
     ("adapters", PROTOCOL, "inner.produce(transport);", "let _ = inner;"),
     ("j1", JOINING, "other.write(rest);\n            other.shutdown_write();", "other.write(rest);"),
     ("j1", JOINING, "connection.state() == State::ReadClosed) {", "connection.state() == State::ReadClosed && false) {"),
@@ -937,10 +941,18 @@ BUGS = [
     ("service", "src/service/restart.rs", "        self.manager.notify(&[NotifyState::Ready, NotifyState::Status(why)]);", ""),
     ("service", "src/service/mod.rs", "Some(predecessor) => restart::say_ready(&predecessor),", "Some(_) => {}"),
     ("service", "src/service/mod.rs", "let is_taken_over = taken.is_some() && ", "let is_taken_over = taken.is_none() && "),
-    ("service", "src/service/mod.rs", ".replace(':', \"%3A\")", ".replace(':', \"%3A\") + &std::process::id().to_string()"),
+    ("service", "src/service/environment.rs", ".replace(':', \"%3A\")", ".replace(':', \"%3A\") + &std::process::id().to_string()"),
     ("service", "src/service/handed_over.rs", "if !listens(&listener)? {\n                return wrong(\"is a TCP",
      "if false {\n                return wrong(\"is a TCP"),
-    ("service", "src/service/handed_over.rs", "if names.len() != descriptors.len() {", "if false {"),
+    ("service", "src/service/environment.rs", "if names.len() as u64 != stated {", "if false {"),
+    ("service", "src/service/environment.rs", "Some(value) if number(\"LISTEN_PID\", &value, \"a process id\")? != process.into() => return Ok(Vec::new()),",
+     "Some(value) if value.to_str().and_then(|value| value.parse().ok()) != Some(process) => return Ok(Vec::new()),"),
+    ("service", "src/service/environment.rs", ".filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))", ""),
+    ("service", "src/service/environment.rs", "variables(\"LISTEN_FDNAMES\").filter(|_| stated > 0)", "variables(\"LISTEN_FDNAMES\")"),
+    ("service", "src/service/environment.rs", "        0 | u64::MAX => Err(", "        u64::MAX => Err("),
+    ("service", "src/service/environment.rs", "Some(value) if number(\"WATCHDOG_PID\", &value, \"a process id\")? != process.into() => return Ok(None),",
+     "Some(_) if false => return Ok(None),"),
+    ("service", "src/service/environment.rs", "[b'/', _, ..] => SocketAddr", "[b'/', ..] => SocketAddr"),
     ("service", "src/service/handed_over.rs", "Err(_) => return wrong(\"is not a Unix stream\"),", "Err(_) => {}"),
     ("service", "src/service/handed_over.rs", "let index = self.listeners.iter().position(|(of, _)| of == name)?;",
      "let index = self.listeners.len().checked_sub(usize::from(!name.is_empty()))?;"),
@@ -1480,6 +1492,8 @@ def run(tree, target, rule, seeds, test):
         tests = ["--all-features", "--example", EXAMPLES[rule]]
     if rule in ("adapters", "errors"):
         tests = ["--package", "outsider", "--lib"]
+    if rule == "mqtt":
+        tests, names = ["--package", "outsider", "--example", "mqtt_broker"], "::"
     if rule == "fetch":
         tests = ["--package", "fetch"]
     if rule == "tls":
@@ -1559,7 +1573,7 @@ def stand():
                    if (ROOT / path).read_text().count(source) != 1]
     tests = "".join(path.read_text() for folder in ("src", "tests", "examples") for path in (ROOT / folder).rglob("*.rs")
                     if "target" not in path.parts)
-    rules = {rule for rule, *_ in BUGS} - {"model", "fetch", "tls", "starttls", *EXAMPLES, *SCRIPTS}
+    rules = {rule for rule, *_ in BUGS} - {"model", "fetch", "mqtt", "tls", "starttls", *EXAMPLES, *SCRIPTS}
     out_of_date += [f"no test is named {rule}_…" for rule in sorted(rules) if f"fn {rule}_" not in tests]
     if table() not in (ROOT / "src/testing/mod.rs").read_text():
         out_of_date.append("the table in src/testing/mod.rs is not what --table prints")

@@ -1,5 +1,7 @@
 //! Decisions that are made of an input's bytes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// Reads decisions from the front of an input. Behind its end every decision is 0.
 pub struct Input<'a> {
     rest: &'a [u8],
@@ -33,6 +35,16 @@ impl<'a> Input<'a> {
     pub fn rest(self) -> &'a [u8] {
         self.rest
     }
+}
+
+/// Whether each input goes through what only one in a thousand needs: in a replay, and while an input is made shorter.
+pub static IS_THOROUGH: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether an input is one of the thousandth part that also goes through something slow. Which these are
+/// depends on the input alone.
+pub fn is_one_in_a_thousand(data: &[u8]) -> bool {
+    let sum = data.iter().fold(0_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    (sum >> 8) % 1000 == 0 || IS_THOROUGH.load(Ordering::Relaxed)
 }
 
 /// Cuts data into pieces, by a seed.

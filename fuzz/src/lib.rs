@@ -8,6 +8,7 @@
 // The bodies of HTTP are in two programs, each of which names them from its own root.
 #![allow(clippy::duplicate_mod)]
 
+pub mod connection;
 pub mod input;
 pub mod mutation;
 pub mod targets;
@@ -23,9 +24,13 @@ mod fetch_head;
 #[path = "../../examples/http/mod.rs"]
 mod http;
 #[allow(dead_code)]
+#[path = "../../tests/outsider/examples/mqtt_broker.rs"]
+mod mqtt_broker;
+#[allow(dead_code)]
 mod proxy_header;
 #[allow(dead_code)]
 mod resp;
+mod service;
 #[allow(dead_code)]
 #[path = "../../examples/smtp/session.rs"]
 mod smtp;
@@ -49,6 +54,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "chunks", words: targets::chunks::WORDS, run: targets::chunks::run },
     Target { name: "fetch_head", words: targets::fetch_head::WORDS, run: targets::fetch_head::run },
     Target { name: "smtp", words: targets::smtp::WORDS, run: targets::smtp::run },
+    Target { name: "mqtt", words: targets::mqtt::WORDS, run: targets::mqtt::run },
+    Target { name: "service", words: targets::service::WORDS, run: targets::service::run },
     Target { name: "tls", words: targets::tls::WORDS, run: targets::tls::run },
     Target { name: "event_loop", words: targets::event_loop::WORDS, run: targets::event_loop::run },
 ];

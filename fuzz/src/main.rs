@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use switchboard_fuzz::input::IS_THOROUGH;
 use switchboard_fuzz::mutation::{Random, mutate, shrink};
 use switchboard_fuzz::{TARGETS, Target, target};
 
@@ -72,6 +73,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
     if options.replay {
         let (name, files) = options.rest.split_first().ok_or("--replay TARGET FILE…")?;
         let target = named(name)?;
+        IS_THOROUGH.store(true, Ordering::Relaxed);
         for file in files {
             (target.run)(&fs::read(file).map_err(|error| format!("{file}: {error}"))?);
         }
@@ -110,9 +112,11 @@ fn fails(target: &Target, input: &[u8]) -> bool {
 
 fn fuzz(target: &Target, options: &Options) -> Result<bool, Box<dyn Error>> {
     let corpus = corpus(target)?;
+    IS_THOROUGH.store(true, Ordering::Relaxed);
     for input in &corpus {
         (target.run)(input);
     }
+    IS_THOROUGH.store(false, Ordering::Relaxed);
     let begin = Instant::now();
     let until = options.seconds.map(|seconds| begin + Duration::from_secs(seconds));
     let most = options.executions.unwrap_or(if until.is_some() { u64::MAX } else { 100_000 });
@@ -135,6 +139,7 @@ fn fuzz(target: &Target, options: &Options) -> Result<bool, Box<dyn Error>> {
                             mutate(corpus, target.words, &mut random, &mut input);
                             if fails(target, &input) {
                                 stop.store(true, Ordering::Relaxed);
+                                IS_THOROUGH.store(true, Ordering::Relaxed);
                                 return Some(shrink(input, |input| fails(target, input)));
                             }
                         }

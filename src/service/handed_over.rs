@@ -4,19 +4,16 @@ use std::env;
 use std::io;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
+use std::process;
 
 use listenfd::ListenFd;
+
+use super::environment::{self, invalid};
 use switchboard::Listen;
 
 /// The name under which the process that is being replaced hands over the stream on which it waits. No endpoint has
 /// this name.
 pub(super) const PREDECESSOR: &str = "%predecessor";
-
-/// The name of a descriptor that was given no name.
-const UNNAMED: &str = "unknown";
-
-/// More than any service has, and few enough that all can be checked at once.
-const COUNT_MAX: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct HandedOver {
@@ -28,23 +25,11 @@ pub(super) struct HandedOver {
 impl HandedOver {
     pub(super) fn from_env() -> io::Result<HandedOver> {
         let mut handed_over = HandedOver { listeners: Vec::new(), udp: Vec::new(), predecessor: None };
-        let stated = stated_count()?;
-        let names = env::var("LISTEN_FDNAMES").ok();
-        // Returns none if they are meant for another process.
+        // Read first: the next call removes some of the variables, and does not say what is wrong with them.
+        let names = environment::names(&|name| env::var_os(name), process::id())?;
         let mut descriptors = ListenFd::from_env();
-        if descriptors.len() == 0 {
-            return Ok(handed_over);
-        }
-        if stated != Some(descriptors.len()) {
-            return Err(invalid("LISTEN_FDS is not a number of descriptors".to_owned()));
-        }
-        let names: Vec<String> = match names {
-            Some(names) => names.split(':').map(str::to_owned).collect(),
-            None => vec![UNNAMED.to_owned(); descriptors.len()],
-        };
-        if names.len() != descriptors.len() {
-            let counts = (names.len(), descriptors.len());
-            return Err(invalid(format!("LISTEN_FDNAMES has {} names, but LISTEN_FDS is {}", counts.0, counts.1)));
+        if descriptors.len() != names.len() {
+            return Err(invalid(format!("LISTEN_FDS is {}, but {} are there", names.len(), descriptors.len())));
         }
         for (index, name) in names.into_iter().enumerate() {
             handed_over.take(&mut descriptors, index, name)?;
@@ -121,19 +106,6 @@ impl HandedOver {
     pub(super) fn predecessor(self) -> Option<UnixStream> {
         self.predecessor
     }
-}
-
-/// Returns the count in `LISTEN_FDS`, or `None` if it is not set.
-fn stated_count() -> io::Result<Option<usize>> {
-    let Ok(text) = env::var("LISTEN_FDS") else { return Ok(None) };
-    match text.parse() {
-        Ok(count) if count <= COUNT_MAX => Ok(Some(count)),
-        _ => Err(invalid(format!("LISTEN_FDS={text:?} is not a number of descriptors"))),
-    }
-}
-
-fn invalid(text: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 /// Returns whether a socket listens; on systems that cannot tell, whether its address can be read.

@@ -51,7 +51,7 @@
 //!   too, so `systemctl restart` refuses no connection: clients that connect meanwhile wait.
 //! - **Readiness**: `READY=1` once all endpoints listen, `STOPPING=1` when a signal ends the service (`Type=notify`).
 //! - **The watchdog**: with `WatchdogSec=`, a timer of the loop sends `WATCHDOG=1` twice in that time; a loop that is
-//!   stuck does not, and systemd restarts the service.
+//!   stuck does not, and systemd restarts the service. A time that is 0 or not a number is logged, and sends nothing.
 //! - **The notification socket** is the path or the abstract name in `NOTIFY_SOCKET`. Any other address, such as
 //!   `vsock:`, which systemd sets for no service, is not supported: this is logged once, and the service runs without
 //!   notifying.
@@ -77,6 +77,7 @@
 //!   sockets are not.
 //! - Starting a process blocks the loop for some milliseconds.
 
+mod environment;
 mod handed_over;
 mod notify;
 mod reserve;
@@ -88,6 +89,7 @@ use std::net::UdpSocket;
 use std::rc::Rc;
 use std::time::Duration;
 
+use self::environment::name_of;
 use self::handed_over::HandedOver;
 use self::notify::Manager;
 use self::restart::{Handover, Program, Supervisor};
@@ -115,8 +117,9 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the environment variables are inconsistent, or if a descriptor is neither a listening TCP or
-    /// Unix socket nor a UDP socket.
+    /// `InvalidInput` if one of the environment variables `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES` has a value
+    /// that no service manager writes, if they do not agree, or if a descriptor is neither a listening TCP or Unix
+    /// socket nor a UDP socket.
     pub fn from_env() -> io::Result<Service> {
         Ok(Service {
             handed_over: HandedOver::from_env()?,
@@ -257,13 +260,5 @@ impl Service {
     pub fn run(self, event_loop: &mut EventLoop) -> io::Result<()> {
         self.start(&mut event_loop.context())?;
         event_loop.run()
-    }
-}
-
-/// Returns the name that an endpoint's socket is handed over by: names are separated by colons, so it contains none.
-fn name_of(endpoint: &Endpoint) -> String {
-    match endpoint.systemd_name() {
-        Some(name) => name.to_owned(),
-        None => endpoint.to_string().replace('%', "%25").replace(':', "%3A"),
     }
 }

@@ -1,20 +1,16 @@
 //! Notifications to the service manager.
 
 use std::env;
-use std::ffi::OsStr;
 use std::io;
-#[cfg(target_os = "android")]
-use std::os::android::net::SocketAddrExt;
-#[cfg(target_os = "linux")]
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process;
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use sd_notify::NotifyState;
 
+use super::environment;
 use switchboard::{Context, TimerId};
 
 const SOCKET: &str = "NOTIFY_SOCKET";
@@ -36,7 +32,7 @@ impl Manager {
     /// Logs once if there is a manager that cannot be notified.
     pub(super) fn from_env() -> Manager {
         let Some(name) = env::var_os(SOCKET) else { return Manager(None) };
-        let address = address(&name);
+        let address = environment::address(&name);
         if let Err(error) = &address {
             log::error!("{SOCKET}={name:?} is not supported, so the service manager is not notified: {error}");
         }
@@ -76,25 +72,15 @@ impl Manager {
     /// Tells the service manager, twice in the time that it asks for, that the loop is turning.
     pub(super) fn start_watchdog(self: &Rc<Manager>, context: &mut Context<'_>) -> Option<TimerId> {
         self.0.as_ref()?;
-        let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())?;
+        let limit = environment::watchdog(&|name| env::var_os(name), process::id()).unwrap_or_else(|error| {
+            log::error!("the service manager hears nothing from the watchdog: {error}");
+            None
+        })?;
         let period = (limit / 2).max(Duration::from_millis(1));
         let manager = self.clone();
         let timer = context.call_every(period, move |_, _| manager.notify(&[NotifyState::Watchdog]));
         context.set_background(timer, true);
         Some(timer)
-    }
-}
-
-/// Returns the address that the service manager listens on: a path, or an abstract name.
-///
-/// sd_notify(3) has a third kind, `vsock:`, by which the first process of a virtual machine notifies its host; a
-/// service in that machine gets a socket of that process. It is not worth connecting to a host from within a callback.
-fn address(name: &OsStr) -> io::Result<SocketAddr> {
-    match name.as_bytes() {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        [b'@', name @ ..] => <SocketAddr as SocketAddrExt>::from_abstract_name(name),
-        [b'/', ..] => SocketAddr::from_pathname(name),
-        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract name")),
     }
 }
 

@@ -32,15 +32,16 @@ pub fn run(data: &[u8]) {
             let delimiter = [&b"ab"[..], b"aab", b"\r\n", b"abab", b"\0"][usize::from(seed) % 5];
             check(&Delimited::new(delimiter).frame_bytes_max(FRAME_BYTES_MAX), data, seed, |data| {
                 delimited(data, delimiter)
-            });
+            })
         }
-    }
+    };
 }
 
 /// The next frame and how long it is with what belongs to it; an error if none can come; `None` if more is needed.
-type Next = Option<Result<(Vec<u8>, usize), ()>>;
+pub(super) type Next = Option<Result<(Vec<u8>, usize), ()>>;
 
-fn check(framer: &impl Framer, data: &[u8], seed: u8, next: impl Fn(&[u8]) -> Next) {
+/// Finds the frames of an input, whole and cut, and compares them with what `next` finds. Returns them.
+pub(super) fn check(framer: &impl Framer, data: &[u8], seed: u8, next: impl Fn(&[u8]) -> Next) -> Vec<Vec<u8>> {
     let mut expected = Frames::default();
     let mut at = 0;
     while at < data.len() {
@@ -58,6 +59,7 @@ fn check(framer: &impl Framer, data: &[u8], seed: u8, next: impl Fn(&[u8]) -> Ne
     }
     assert_eq!(frames(framer, std::iter::once(data)), expected, "whole");
     assert_eq!(frames(framer, pieces(data, seed)), expected, "cut by {seed}");
+    expected.frames
 }
 
 /// Collects the frames as a protocol would that keeps what was not consumed.

@@ -7,7 +7,8 @@ use switchboard::Transport;
 use switchboard::framing::{LineEnding, LineHandler, LineReceiver};
 use switchboard::testing::Harness;
 
-use crate::input::{Input, pieces};
+use crate::connection;
+use crate::input::{Input, is_one_in_a_thousand, pieces};
 
 pub const WORDS: &[&[u8]] =
     &[b"\n", b"\r\n", b"\r", b"\r\r\n", b"raw 3\n", b"raw 0\r\n", b"raw 20\r\n", b"0123456789abcdef"];
@@ -24,6 +25,13 @@ enum Event {
 struct Handler {
     events: Rc<RefCell<Vec<Event>>>,
     raw_left: usize,
+}
+
+impl Handler {
+    fn new() -> (Handler, Rc<RefCell<Vec<Event>>>) {
+        let events = Rc::<RefCell<Vec<Event>>>::default();
+        (Handler { events: events.clone(), raw_left: 0 }, events)
+    }
 }
 
 impl LineHandler for Handler {
@@ -65,16 +73,25 @@ pub fn run(data: &[u8]) {
     let bytes_max = [8, 16, 300][input.below(3)];
     let data = input.rest();
     let expected = reference(data, ending, bytes_max);
-    for cut in [1, seed] {
-        let events = Rc::new(RefCell::new(Vec::new()));
-        let handler = Handler { events: events.clone(), raw_left: 0 };
-        let mut harness = Harness::new(LineReceiver::new(handler).line_ending(ending).line_bytes_max(bytes_max));
-        match cut {
-            1 => harness.feed(data),
-            _ => pieces(data, cut).for_each(|piece| harness.feed(piece)),
-        }
+    let lines = |handler| LineReceiver::new(handler).line_ending(ending).line_bytes_max(bytes_max);
+    for is_cut in [false, true] {
+        let (handler, events) = Handler::new();
+        let (is_closing, _) = connection::with(|transport| {
+            match is_cut {
+                false => connection::feed(&mut lines(handler), transport, std::iter::once(data)),
+                true => connection::feed(&mut lines(handler), transport, pieces(data, seed)),
+            };
+            transport.is_closing()
+        });
+        assert!(!is_closing, "no input ends the connection");
+        assert_eq!(*events.borrow(), expected, "{ending:?}, at most {bytes_max}, cut: {is_cut}, by {seed}");
+    }
+    if is_one_in_a_thousand(data) {
+        let (handler, events) = Handler::new();
+        let mut harness = Harness::new(lines(handler));
+        pieces(data, seed).for_each(|piece| harness.feed(piece));
         assert!(harness.lost().is_none(), "no input ends the connection: {:?}", harness.lost());
-        assert_eq!(*events.borrow(), expected, "{ending:?}, at most {bytes_max}, cut by {cut}");
+        assert_eq!(*events.borrow(), expected, "{ending:?}, at most {bytes_max}, by a connection, cut by {seed}");
     }
 }
 

@@ -7,7 +7,8 @@ use switchboard::Transport;
 use switchboard::framing::{LineHandler, LineReceiver, Telnet, TelnetCommand};
 use switchboard::testing::Harness;
 
-use crate::input::{Input, pieces};
+use crate::connection;
+use crate::input::{Input, is_one_in_a_thousand, pieces};
 
 pub const WORDS: &[&[u8]] = &[
     b"\xff\xfd\x01",
@@ -32,9 +33,13 @@ const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
 struct Told {
     lines: Vec<Vec<u8>>,
     answers: Vec<u8>,
+    is_closed: bool,
 }
 
-struct Handler(Rc<RefCell<Vec<Vec<u8>>>>);
+/// The lines of a handler, and the commands by their names.
+type Lines = Rc<RefCell<Vec<Vec<u8>>>>;
+
+struct Handler(Lines);
 
 impl LineHandler for Handler {
     fn line_received(&mut self, _: &mut Transport<'_>, line: &[u8]) {
@@ -50,10 +55,11 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let seed = input.byte();
     let data = input.rest();
-    let whole = told(std::iter::once(data));
-    let cut = told(pieces(data, seed));
-    assert_eq!(cut.lines, whole.lines, "cut by {seed}, and whole");
-    assert_eq!(cut.answers, whole.answers, "answers to options, cut by {seed}, and whole");
+    let (whole, cut) = told_whole_and_cut(data, seed);
+    assert_eq!(cut, whole, "cut by {seed}, and whole");
+    if is_one_in_a_thousand(data) {
+        assert_eq!(told_by_a_connection(pieces(data, seed)), whole, "by a connection, cut by {seed}, and whole");
+    }
     if let Some(text) = text_of(data) {
         // Without commands in it, that is what the lines are made of.
         let lines: Vec<&[u8]> = match text.strip_suffix(b"\n") {
@@ -67,13 +73,43 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn told<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Told {
-    let lines = Rc::new(RefCell::new(Vec::new()));
-    let mut harness = Harness::new(Telnet::new(LineReceiver::new(Handler(lines.clone())).line_bytes_max(4096)));
+fn telnet() -> (Telnet<Handler>, Lines) {
+    let lines = Lines::default();
+    (Telnet::new(LineReceiver::new(Handler(lines.clone())).line_bytes_max(4096)), lines)
+}
+
+fn told_whole_and_cut(data: &[u8], seed: u8) -> (Told, Told) {
+    let ((mut whole, cut, answers_bytes), mut answers) = connection::with(|transport| {
+        let whole = told(transport, std::iter::once(data));
+        let answers_bytes = transport.queued_bytes();
+        // What has ended the connection once does so again, and that needs another one.
+        let cut = (!whole.is_closed).then(|| told(transport, pieces(data, seed)));
+        (whole, cut, answers_bytes)
+    });
+    let cut = match cut {
+        Some(cut) => Told { answers: answers.split_off(answers_bytes), ..cut },
+        None => {
+            let (cut, answers) = connection::with(|transport| told(transport, pieces(data, seed)));
+            Told { answers, ..cut }
+        }
+    };
+    whole.answers = answers;
+    (whole, cut)
+}
+
+/// Returns what is told, without the answers.
+fn told<'a>(transport: &mut Transport<'_>, pieces: impl Iterator<Item = &'a [u8]>) -> Told {
+    let (mut telnet, lines) = telnet();
+    connection::feed(&mut telnet, transport, pieces);
+    Told { lines: lines.take(), answers: Vec::new(), is_closed: transport.is_closing() }
+}
+
+fn told_by_a_connection<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Told {
+    let (telnet, lines) = telnet();
+    let mut harness = Harness::new(telnet);
     pieces.for_each(|piece| harness.feed(piece));
     let answers = harness.take_written();
-    drop(harness);
-    Told { lines: lines.take(), answers }
+    Told { lines: lines.take(), answers, is_closed: harness.saw_end() }
 }
 
 /// Returns the text, with `\n` for CR NUL, if `data` has only options, subnegotiations and doubled bytes beside it,

@@ -70,6 +70,7 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (kind, seed) = (input.byte(), input.byte());
     let mut network = Network::new(0, Faults::none());
+    network.set_tracing(false);
     let host = network.host();
     let got = Rc::new(RefCell::new(Got::default()));
     let of_echo = got.clone();

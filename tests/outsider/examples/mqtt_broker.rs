@@ -5,6 +5,8 @@
 //! Anybody may connect. A subscription at QoS 2 is granted 1; a message at QoS 2 ends its connection, the only refusal
 //! that 3.1.1 has. Nothing outlasts the process; a signal ends it without wills, as the standard allows.
 
+#[path = "mqtt_broker/packets.rs"]
+pub(crate) mod packets;
 mod support;
 #[cfg(test)]
 #[path = "mqtt_broker/tests.rs"]
@@ -16,12 +18,13 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use switchboard::framing::{Found, FrameHandler, Framed, Framer, FramingError};
+use switchboard::framing::{FrameHandler, Framed};
 use switchboard::{CloseReason, ConnectionId, Context, Limit, Limits, LoopLimits, Timeout, Transport};
+
+use self::packets::{Body, Broken, Connect, Message, Packets, Refused, filters, matches, packet, wishes};
 
 const CONNECT_BYTES_MAX: usize = 4 << 10;
 const PACKET_BYTES_MAX: usize = 256 << 10; // After CONNECT.
-const TOPIC_BYTES_MAX: usize = 256;
 const FILTERS_MAX: usize = 100; // For each session.
 const SESSIONS_MAX: usize = 2000; // Above it, sessions of absent clients end.
 const IN_FLIGHT_MAX: usize = 20; // Unacknowledged messages of a session; others wait.
@@ -29,131 +32,12 @@ const QUEUES_BYTES_MAX: usize = 128 << 20; // Unacknowledged; above it the sessi
 const UNSENT_BYTES_MAX: usize = 4 << 20; // Above it QoS 0 is dropped.
 const RETAINED_BYTES_MAX: usize = 16 << 20; // Above it nothing more is retained.
 
-/// How a peer broke the protocol.
-type Broken = &'static str;
 /// What a session subscribes to, and the QoS that was granted.
 type Filters = BTreeMap<String, u8>;
-
-/// Finds packets: a byte, the length of the rest in one to four bytes of seven bits, the rest.
-struct Packets;
-
-impl Framer for Packets {
-    fn find(&self, data: &[u8], _: usize, bytes_max: usize) -> Found {
-        let more = data.iter().skip(1).take(4).take_while(|byte| **byte >= 0x80).count();
-        let digits = data.iter().skip(1).take(more + 1).rev();
-        // If the length is incomplete, this is the least that it can be.
-        let end = 2 + more + digits.fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
-        if more == 4 || end > bytes_max {
-            return Found::Broken(FramingError::LengthOverMax { bytes: end as u64, bytes_max });
-        }
-        match end <= data.len() {
-            true => Found::Frame { start: 0, end, next: end },
-            false => Found::Partial { scanned: 0, needed_bytes: end },
-        }
-    }
-}
-
-/// What follows the length of a packet; its fields are taken from the front.
-struct Body<'a>(&'a [u8]);
-
-impl<'a> Body<'a> {
-    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Broken> {
-        let (taken, rest) = self.0.split_at_checked(bytes).ok_or("a packet is too short for its fields")?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8, Broken> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn number(&mut self) -> Result<u16, Broken> {
-        Ok(u16::from_be_bytes([self.byte()?, self.byte()?]))
-    }
-
-    fn id(&mut self) -> Result<u16, Broken> {
-        Some(self.number()?).filter(|id| *id != 0).ok_or("a packet identifier is 0")
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], Broken> {
-        let length = self.number()?;
-        self.take(length.into())
-    }
-
-    fn text(&mut self) -> Result<&'a str, Broken> {
-        let text = std::str::from_utf8(self.bytes()?).map_err(|_| "a string is not UTF-8")?;
-        Some(text).filter(|text| !text.contains('\0')).ok_or("a string contains U+0000")
-    }
-
-    fn filter(&mut self) -> Result<&'a str, Broken> {
-        let filter = self.text()?;
-        let fixed = if filter == "#" { "" } else { filter.strip_suffix("/#").unwrap_or(filter) };
-        let is_right = fixed.split('/').all(|level| level == "+" || !level.contains(['+', '#']));
-        let is_filter = is_right && (1..=TOPIC_BYTES_MAX).contains(&filter.len());
-        if is_filter { Ok(filter) } else { Err("that is not a topic filter") }
-    }
-
-    fn topic(&mut self) -> Result<&'a str, Broken> {
-        let is_topic = |topic: &&str| !topic.contains(['+', '#']) && !topic.starts_with('$');
-        Some(self.filter()?).filter(is_topic).ok_or("a topic has wildcards, or is the broker's own")
-    }
-}
-
-/// An application's message; its copies share the large parts.
-#[derive(Clone)]
-struct Message {
-    topic: Rc<str>,
-    payload: Rc<[u8]>,
-    qos: u8,
-    is_retained: bool,
-}
-
-impl Message {
-    fn new(topic: &str, payload: &[u8], qos: u8, is_retained: bool) -> Message {
-        Message { topic: topic.into(), payload: payload.into(), qos, is_retained }
-    }
-
-    /// Returns its cost, which is never less than the memory it takes.
-    fn bytes(&self) -> usize {
-        1024 + self.payload.len()
-    }
-
-    /// Returns its PUBLISH packet; `id` is used with QoS 1.
-    fn packet(&self, id: u16, is_again: bool) -> Vec<u8> {
-        let head = 0x30 | u8::from(is_again) << 3 | self.qos << 1 | u8::from(self.is_retained);
-        let id = &id.to_be_bytes()[..if self.qos > 0 { 2 } else { 0 }];
-        packet(head, &[&(self.topic.len() as u16).to_be_bytes(), self.topic.as_bytes(), id, &self.payload])
-    }
-}
-
-fn packet(head: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let (mut packet, body) = (vec![head], parts.concat());
-    let mut length = body.len();
-    while length >= 0x80 {
-        packet.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    packet.push(length as u8);
-    [packet, body].concat()
-}
 
 /// Returns the highest QoS of those filters that match a topic.
 fn granted(filters: &Filters, topic: &str) -> Option<u8> {
     filters.iter().filter(|(filter, _)| matches(filter, topic)).map(|(_, qos)| *qos).max()
-}
-
-/// Returns whether a filter matches a topic: `+` any level, `#` any number of levels at the end, neither one that
-/// starts with `$`.
-fn matches(filter: &str, topic: &str) -> bool {
-    let (mut wanted, mut levels) = (filter.split('/'), topic.split('/'));
-    while !topic.starts_with('$') || !filter.starts_with(['+', '#']) {
-        match (wanted.next(), levels.next()) {
-            (Some("#"), _) | (None, None) => return true,
-            (Some(wanted), Some(level)) if wanted == "+" || wanted == level => {}
-            _ => return false,
-        }
-    }
-    false
 }
 
 #[derive(Default)]
@@ -203,7 +87,7 @@ impl Session {
 }
 
 #[derive(Default)]
-struct Broker {
+pub(crate) struct Broker {
     sessions: BTreeMap<Rc<str>, Session>,
     retained: BTreeMap<Rc<str>, Message>,
 }
@@ -226,12 +110,11 @@ impl Broker {
         self.sessions.insert(name, session);
     }
 
-    fn subscribe(&mut self, transport: &mut Transport<'_>, name: &str, mut body: Body<'_>) -> Result<(), Broken> {
+    fn subscribe(&mut self, transport: &mut Transport<'_>, name: &str, body: Body<'_>) -> Result<(), Broken> {
         let session = self.sessions.get_mut(name).ok_or("the session has ended")?;
-        let (id, mut codes, mut filters) = (body.id()?, Vec::new(), Filters::new());
-        while codes.is_empty() || !body.0.is_empty() {
-            let (filter, qos) = (body.filter()?.to_owned(), Some(body.byte()?).filter(|qos| *qos <= 2));
-            let qos = qos.ok_or("SUBSCRIBE asks for an unknown QoS")?.min(1);
+        let ((id, wishes), mut codes, mut filters) = (wishes(body)?, Vec::new(), Filters::new());
+        for (filter, qos) in wishes {
+            let (filter, qos) = (filter.to_owned(), qos.min(1));
             let has_room = session.filters.len() < FILTERS_MAX || session.filters.contains_key(&filter);
             codes.push(if has_room { qos } else { 0x80 });
             filters.extend(has_room.then(|| (filter.clone(), qos)));
@@ -271,35 +154,26 @@ impl Broker {
     }
 }
 
-struct Client {
+pub(crate) struct Client {
     broker: Rc<RefCell<Broker>>, // Which all connections share.
     name: Option<Rc<str>>,       // None before CONNECT.
     will: Option<Message>,
 }
 
 impl Client {
-    fn protocol(broker: &Rc<RefCell<Broker>>) -> Framed<Packets, Client> {
+    pub(crate) fn protocol(broker: &Rc<RefCell<Broker>>) -> Framed<Packets, Client> {
         Framed::new(Packets, Client { broker: broker.clone(), name: None, will: None })
     }
 
-    fn connect(&mut self, transport: &mut Transport<'_>, head: u8, mut body: Body<'_>) -> Result<(), Broken> {
-        match (head, body.text()?, body.byte()?) {
-            (0x10, "MQTT", 4) => {}
-            (0x10, "MQTT" | "MQIsdp", _) => return refuse(transport, 1, "unsupported version of MQTT"),
-            _ => return Err("it does not begin with MQTT's CONNECT"),
-        }
-        let (flags, keep_alive_s, name) = (body.byte()?, body.number()?, body.text()?);
-        let (has_will, will_qos, is_clean) = (flags & 0x04 != 0, flags >> 3 & 3, flags & 0x02 != 0);
-        let mut will = || Ok(Message::new(body.topic()?, body.bytes()?, will_qos, flags & 0x20 != 0));
-        let will = if has_will { Some(will()?) } else { None };
-        (0..(flags & 0xc0).count_ones()).try_for_each(|_| body.bytes().map(drop))?; // The user and the password.
-        // The reserved flag; a will's flags without a will; a QoS of 3; a password without a user.
-        let is_wrong = flags & 0x01 != 0 || !has_will && flags & 0x38 != 0 || will_qos == 3 || flags & 0xc0 == 0x40;
-        if is_wrong || !body.0.is_empty() {
-            return Err("CONNECT has flags that do not go together, or is too long");
-        }
+    fn connect(&mut self, transport: &mut Transport<'_>, head: u8, body: Body<'_>) -> Result<(), Broken> {
+        let Connect { name, is_clean, keep_alive_s, will } = match Connect::read(head, body) {
+            Ok(connect) => connect,
+            Err(Refused { code, why }) => {
+                code.into_iter().for_each(|code| transport.write(&[0x20, 2, 0, code]));
+                return Err(why);
+            }
+        };
         let name: Rc<str> = match name {
-            "" if !is_clean => return refuse(transport, 2, "a session to be kept has no name"),
             "" => format!("\0{}", transport.id()).into(), // No client can choose that.
             name => name.into(),
         };
@@ -312,29 +186,26 @@ impl Client {
     }
 
     fn serve(&mut self, transport: &mut Transport<'_>, bytes: &[u8]) -> Result<(), Broken> {
-        let mut body = Body(&bytes[2 + bytes[1..].iter().take_while(|byte| **byte >= 0x80).count()..]);
+        let mut body = Body::of(bytes);
         let Some(name) = &self.name else { return self.connect(transport, bytes[0], body) };
         let mut broker = self.broker.borrow_mut();
         let session = broker.sessions.get_mut(name).ok_or("the session has ended")?;
         match bytes[0] {
             head @ (0x30 | 0x31 | 0x32 | 0x33 | 0x3a | 0x3b) => {
-                let (topic, qos) = (body.topic()?, head >> 1 & 1); // 0, or 1, or 1 again.
-                let id = if qos == 0 { None } else { Some(body.id()?) };
-                let payload = body.take(body.0.len())?;
-                broker.publish(&mut transport.context(), Message::new(topic, payload, qos, head & 1 != 0));
+                let (message, id) = Message::read(head, body)?;
+                broker.publish(&mut transport.context(), message);
                 if let Some(id) = id {
                     transport.write(&packet(0x40, &[&id.to_be_bytes()]));
                 }
+                return Ok(());
             }
             0x40 => session.acknowledge(transport, body.id()?),
             0x82 => return broker.subscribe(transport, name, body),
             0xa2 => {
-                let id = body.id()?;
-                session.filters.remove(body.filter()?);
-                while !body.0.is_empty() {
-                    session.filters.remove(body.filter()?);
-                }
+                let (id, filters) = filters(body)?;
+                session.filters.retain(|filter, _| !filters.contains(&filter.as_str()));
                 transport.write(&packet(0xb0, &[&id.to_be_bytes()]));
+                return Ok(());
             }
             0xc0 => transport.write(&[0xd0, 0]),
             0xe0 => {
@@ -343,13 +214,8 @@ impl Client {
             }
             _ => return Err("the packet is not for a broker, has QoS 2 or reserved flags"),
         }
-        if body.0.is_empty() { Ok(()) } else { Err("a packet is too long for its fields") }
+        body.end()
     }
-}
-
-fn refuse(transport: &mut Transport<'_>, code: u8, why: Broken) -> Result<(), Broken> {
-    transport.write(&[0x20, 2, 0, code]);
-    Err(why)
 }
 
 impl FrameHandler for Client {
@@ -386,7 +252,7 @@ impl FrameHandler for Client {
 }
 
 /// Keeps reading from a client that does not read: its acknowledgements make room, and its silence has to be noticed.
-fn limits() -> LoopLimits {
+pub(crate) fn limits() -> LoopLimits {
     let each = Limits::default().with_connections_max(1000).with_pause_reading_over_high(false);
     LoopLimits::from(each.with_handshake_timeout(Some(Duration::from_secs(10)))).with_loop_queue_bytes_max(64 << 20)
 }

@@ -57,6 +57,15 @@ fn what_is_no_mqtt_ends_the_connection() {
 }
 
 #[test]
+fn a_length_over_the_limit_ends_the_connection_at_once() {
+    for cut in 1..5 {
+        let mut client = Harness::with_limits(Client::protocol(&Default::default()), limits());
+        b"\x10\xc8\xa6\x01".chunks(cut).for_each(|piece| client.feed(piece));
+        assert!(client.saw_end() || client.saw_reset(), "in pieces of {cut}");
+    }
+}
+
+#[test]
 fn other_versions_are_told_so() {
     for bytes in
         [&b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01a"[..], b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01a"]
