@@ -25,6 +25,7 @@ RECORDS = 40
 RECORD_BYTES_MAX = 16384
 HELLO_BYTES_MAX = 65535  # Of a handshake message, for rustls.
 KEY_OF_ED25519 = bytes.fromhex("302a300506032b6570032100")  # What comes before it in a certificate.
+RANDOM = slice(11, 43)  # Of a hello, behind the head of its record, that of its message, and its version.
 KEY_SHARE, UNKNOWN_GROUP = b"\x00\x33", b"\x01\x00"
 
 
@@ -46,10 +47,10 @@ def context(name):
     return made
 
 
-def last_secret(label):
-    """Returns the client's random and the secret of the last handshake."""
+def secret_of(peer, label):
+    """Returns the secret of a peer's handshake. Others have theirs at the same time."""
     with open(os.path.join(folder(), "keys"), encoding="ascii") as file:
-        return map(bytes.fromhex, re.findall(rf"^{label} (\w+) (\w+)$", file.read(), re.M)[-1])
+        return bytes.fromhex(re.search(rf"^{label} {peer.random.hex()} (\w+)$", file.read(), re.M).group(1))
 
 
 class TlsPeer(Peer):
@@ -59,7 +60,7 @@ class TlsPeer(Peer):
         super().__init__(server, name, stack, kernel_bytes)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context(name).wrap_bio(self.incoming, self.outgoing, server_hostname="localhost", session=session)
-        self.heard = self.unsent = b""
+        self.heard = self.unsent = self.random = b""
 
     def hello(self):
         with contextlib.suppress(ssl.SSLWantReadError):
@@ -82,7 +83,9 @@ class TlsPeer(Peer):
             with contextlib.suppress(ssl.SSLWantReadError):
                 self.tls.do_handshake()
                 is_done = True
-            self.send(self.outgoing.read())
+            flight = self.outgoing.read()
+            self.random = self.random or flight[RANDOM]
+            self.send(flight)
             yield 0
             self.hear()
 
@@ -125,11 +128,8 @@ def established(server, stack, name="tls", kernel_bytes=None):
 def sender(peer, name):
     """Makes the next records of one that has just done its handshake."""
     if name == "tls":
-        _, secret = last_secret("CLIENT_TRAFFIC_SECRET_0")
-        return Sender13(secret)
-    random, secret = last_secret("CLIENT_RANDOM")
-    # That of a hello is behind the header of its record, of its message, and its version.
-    return Sender12(secret, peer.heard[11:43] + random)
+        return Sender13(secret_of(peer, "CLIENT_TRAFFIC_SECRET_0"))
+    return Sender12(secret_of(peer, "CLIENT_RANDOM"), peer.heard[RANDOM] + peer.random)
 
 
 # ------------------------------------------------------------------------------------------------------ connecting
