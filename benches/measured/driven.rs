@@ -10,7 +10,7 @@ use std::time::Duration;
 use switchboard::{EventLoop, ListenerId};
 
 /// How long a turn waits: what a peer has sent is there already, unless the kernel delivers it late.
-const WAIT: Duration = Duration::from_millis(20);
+const WAIT: Duration = Duration::from_millis(10);
 
 pub(crate) fn any_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
