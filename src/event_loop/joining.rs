@@ -52,10 +52,9 @@ impl Protocol for Relay {
             other.write(data);
             other.queued_bytes() > other.write_marks().0
         });
-        if is_over_high {
-            // `pause_writing` is called only at the end of the turn, if the other end is still over its mark then.
-            transport.core.parts.work.set_read_enough(transport.id);
-        }
+        // `pause_writing` is called only at the end of the turn, if the other end is still over its mark then. A note of an
+        // earlier read, which nobody has asked for, is replaced.
+        transport.core.parts.work.set_read_enough(is_over_high.then_some(transport.id));
         data.len()
     }
 

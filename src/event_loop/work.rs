@@ -146,12 +146,12 @@ impl Work {
 
     // A connection that has read enough for this turn.
 
-    /// Notes that a connection is not to be read again in this turn. It is asked for right after the callback.
-    pub(super) fn set_read_enough(&mut self, id: Id) {
-        self.read_enough = Some(id);
+    /// Sets it, or that there is none. If there is more to read, the loop checks it right after the callback.
+    pub(super) fn set_read_enough(&mut self, id: Option<Id>) {
+        self.read_enough = id;
     }
 
-    /// Returns whether it is this one, and forgets it.
+    /// Returns whether it is this one, and clears it.
     pub(super) fn take_read_enough(&mut self, id: Id) -> bool {
         self.read_enough.take() == Some(id)
     }

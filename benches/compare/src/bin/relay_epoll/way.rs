@@ -17,7 +17,7 @@ const AT_ONCE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 pub enum Moved {
     /// There was nothing.
     Nothing,
-    /// The other socket does not take all of it. The rest is kept.
+    /// The other socket does not take all of it. The rest is pending.
     Blocked,
     /// All that there was.
     Short,
@@ -43,7 +43,7 @@ impl Way {
         Ok(Self::Spliced { pipe, bytes: 0 })
     }
 
-    /// Returns whether something is kept.
+    /// Returns whether there is pending data.
     pub fn is_blocked(&self) -> bool {
         match self {
             Self::Copied(unsent) => !unsent.is_empty(),
@@ -51,7 +51,7 @@ impl Way {
         }
     }
 
-    /// Sends what is kept, and returns whether all of it was taken.
+    /// Sends the pending data. Returns whether the socket took all of it.
     pub fn flush(&mut self, to: &OwnedFd) -> Result<bool, Errno> {
         if !self.is_blocked() {
             return Ok(true);
@@ -69,7 +69,7 @@ impl Way {
         Ok(!self.is_blocked())
     }
 
-    /// Reads once, and sends that. Nothing may be kept.
+    /// Reads once, and sends what was read. There must be no pending data.
     pub fn pass_on(&mut self, from: &OwnedFd, to: &OwnedFd, buffer: &mut [u8]) -> Result<Moved, Errno> {
         let read = match self {
             Self::Copied(_) => recv(from, &mut *buffer, RecvFlags::empty()).map(|(count, _)| count),
