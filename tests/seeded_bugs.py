@@ -71,6 +71,7 @@ PATH = "src/sys/unix_path.rs"
 TABLE = "src/guide/from_python.md"
 PROCESSES = "src/testing/network/processes.rs"
 PROCESS = "src/sys/sim/process.rs"
+PROBES = "src/sys/sim/probes.rs"
 RESP = "examples/resp/"
 HTTP = "examples/http/request.rs"
 HEAD = "examples/http/head.rs"
@@ -190,8 +191,19 @@ BUGS = [
     ("kit", PROCESS, "Some(Kind::Tcp(tcp)) if !tcp.orphan => self.close(id),", "Some(Kind::Tcp(tcp)) if !tcp.orphan => self.vanish(id),"),
     ("kit", PROCESS, "if how == Crash::Reset => self.reset(id),", "if how == Crash::Reset => self.close(id),"),
     ("kit", PROCESS, "self.hosts[host].process.dark |= how == Crash::Silent;", ""),
-    ("kit", PROCESS, "Data { .. } | Fin { .. } => self.set_alarm(GIVE_UP, Alarm::GiveUp(sender)),", ""),
-    ("kit", "src/sys/sim/packet.rs", "true => self.deliver_reset(id),", "true => {}"),
+    ("kit", PROCESS, "            self.set_alarm(time, Alarm::GiveUp(sender, self.now));\n", ""),
+    ("kit", PROCESS, "            self.probe_vanished(host);\n", ""),
+    ("kit", PROBES, "            self.send_back(id, Packet::Probe { to, from: id });\n", ""),
+    ("kit", PROBES, "self.is_cut(host, remote) || self.is_cut(remote, host)", "self.is_cut(host, remote)"),
+    ("kit", PROBES, "true => self.deliver_reset(id),", "true => self.fail(id, Errno::TimedOut),"),
+    ("kit", PROBES, "            self.probe(peer);\n", "            let _ = peer;\n"),
+    ("kit", PROBES, "            false => self.reset_unknown(from),", "            false => {}"),
+    ("kit", "src/sys/sim/tcp.rs", "return self.probe_if_cut(id);", "return;"),
+    ("kit", "src/sys/sim/packet.rs", "        tcp.probes = false;\n", ""),
+    ("kit", "src/sys/sim/packet.rs", "SynAck { .. } => Some(GIVE_UP_ANSWER),", "SynAck { .. } => Some(GIVE_UP),"),
+    ("kit", LINKS, "        self.probe_through(one, other);\n", ""),
+    ("kit", LINKS, "        self.probe_through(from, to);\n", ""),
+    ("kit", LINKS, " && sending.held_at <= by)", ")"),
     ("kit", PROCESS, "            self.put_under_way(after, packet);\n", "            let _ = (after, packet);\n"),
     ("kit", PROCESS, "process.number = Some(RESTARTED + self.restarts);", ""),
     ("kit", PROCESS, "        of.woken = Arc::default();\n", ""),

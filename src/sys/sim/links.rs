@@ -3,15 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::Errno;
 use super::Faults;
-use super::packet::{Alarm, Packet};
+use super::packet::{Alarm, GIVE_UP, Packet};
 use super::rules::Fate;
 use super::tcp::{Phase, Tcp};
 use super::world::{HostIndex, SocketId, World};
-
-/// A sender whose packets are not acknowledged for this long gives up (Linux, `tcp_retries2`).
-pub(super) const GIVE_UP: Duration = Duration::from_secs(924);
 
 /// How long a sender waits before it first retransmits a lost packet; the time doubles with each try.
 const SEND_AGAIN: Duration = Duration::from_millis(200);
@@ -44,8 +40,16 @@ pub(super) struct Sending {
     pub(super) attempt: u32,
     /// How long its sender has waited to retransmit it, in total.
     waited: Duration,
+    /// Since when it waits for its link to be healed.
+    held_at: Duration,
     /// The number of its first byte in its stream, once that was needed.
     pub(super) first: Option<u32>,
+}
+
+impl Sending {
+    fn is_awaited_by(&self, waits: SocketId) -> bool {
+        self.packet.waits_for_it(self.sender) == waits
+    }
 }
 
 /// The link between two hosts.
@@ -110,7 +114,8 @@ impl World {
             self.hand_over(packet);
             return self.now;
         }
-        let sending = Sending { sender, from, to, packet, attempt: 0, waited: Duration::ZERO, first: None };
+        let (waited, held_at) = (Duration::ZERO, Duration::ZERO);
+        let sending = Sending { sender, from, to, packet, attempt: 0, waited, held_at, first: None };
         if sending.packet.keeps_order() {
             if let Some(line) = self.links.lines.get_mut(&sender) {
                 line.push_back(sending);
@@ -228,11 +233,10 @@ impl World {
         let wait = SEND_AGAIN.saturating_mul(1 << sending.attempt.min(16)).min(SEND_AGAIN_MAX);
         sending.attempt += 1;
         sending.waited += wait;
-        if sending.waited > GIVE_UP {
+        if sending.waited > sending.packet.awaited_for().unwrap_or(GIVE_UP) {
             let sender = sending.packet.waits_for_it(sending.sender);
-            self.note(format_args!("s{sender} gives up on its peer"));
             self.links.lines.remove(&sender);
-            return self.fail(sender, Errno::TimedOut);
+            return self.give_up(sender);
         }
         if sending.packet.keeps_order() {
             self.links.lines.entry(sending.sender).or_default();
@@ -279,14 +283,15 @@ impl World {
     }
 
     /// Keeps a packet until its link is healed, if its sender would retransmit it until then.
-    fn hold(&mut self, sending: Sending) {
+    fn hold(&mut self, mut sending: Sending) {
+        sending.held_at = self.now;
         let waits = sending.packet.waits_for_it(sending.sender);
-        let is_acknowledged = sending.packet.is_acknowledged();
+        let awaited_for = sending.packet.awaited_for();
         if sending.packet.is_sent_again() {
             self.links.pair(sending.from, sending.to).held.push(sending);
         }
-        if is_acknowledged {
-            self.set_alarm(GIVE_UP, Alarm::GiveUp(waits));
+        if let Some(time) = awaited_for {
+            self.set_alarm(time, Alarm::GiveUp(waits, self.now));
         }
     }
 
@@ -295,11 +300,13 @@ impl World {
         for way in &mut self.links.pair(one, other).ways {
             way.cut = true;
         }
+        self.probe_through(one, other);
     }
 
     pub(super) fn cut_one_way(&mut self, from: HostIndex, to: HostIndex) {
         self.note(format_args!("the link from host {from} to {to} is cut"));
         self.links.way_mut(from, to).cut = true;
+        self.probe_through(from, to);
     }
 
     /// Sends the held packets again some time later, in their order: senders back off.
@@ -321,15 +328,18 @@ impl World {
         self.delay_senders(one, other, at);
     }
 
-    /// Returns whether packets whose acknowledgement a socket waits for were still held; drops them.
-    pub(super) fn drop_held(&mut self, waits: SocketId) -> bool {
-        let mut any = self.drop_held_for_dark(waits);
+    /// Drops the packets whose acknowledgement a socket waits for.
+    pub(super) fn drop_held(&mut self, waits: SocketId) {
+        self.drop_held_for_dark(waits);
         for link in self.links.pairs.values_mut() {
-            let before = link.held.len();
-            link.held.retain(|sending| sending.packet.waits_for_it(sending.sender) != waits);
-            any |= link.held.len() < before;
+            link.held.retain(|sending| !sending.is_awaited_by(waits));
         }
-        any
+    }
+
+    /// Returns whether a packet whose acknowledgement a socket waits for has been held since this time.
+    pub(super) fn was_held(&self, waits: SocketId, by: Duration) -> bool {
+        let mut held = self.links.pairs.values().flat_map(|link| &link.held);
+        held.any(|sending| sending.is_awaited_by(waits) && sending.held_at <= by) || self.was_held_for_dark(waits, by)
     }
 
     // Numbers.

@@ -22,6 +22,7 @@ mod names;
 mod packet;
 pub(crate) mod pcap;
 mod pipe;
+mod probes;
 mod process;
 mod random;
 mod rules;

@@ -42,6 +42,11 @@ pub(super) enum Packet {
     Window {
         to: SocketId,
     },
+    /// A sender asks whether the receiver has room.
+    Probe {
+        to: SocketId,
+        from: SocketId,
+    },
     Fin {
         to: SocketId,
         from: SocketId,
@@ -79,11 +84,16 @@ impl Packet {
         }
     }
 
-    /// Returns whether it is part of an acknowledged exchange: its receiver acknowledges it, so that a sender without a
-    /// reply gives up in the end, or it is such an acknowledgement itself.
-    pub(super) fn is_acknowledged(&self) -> bool {
-        use Packet::{Ack, Data, Fin, FinAck, Reset};
-        matches!(self, Data { .. } | Fin { .. } | Ack { .. } | FinAck { .. } | Reset { again: true, .. })
+    /// Returns how long the socket that waits for its acknowledgement, or for this acknowledgement, waits before it gives
+    /// up. `None` if nothing waits for that.
+    pub(super) fn awaited_for(&self) -> Option<Duration> {
+        use Packet::{Ack, Data, Fin, FinAck, Probe, Reset, SynAck};
+        match self {
+            Data { .. } | Fin { .. } | Probe { .. } => Some(GIVE_UP),
+            Ack { .. } | FinAck { .. } | Reset { again: true, .. } => Some(GIVE_UP),
+            SynAck { .. } => Some(GIVE_UP_ANSWER),
+            _ => None,
+        }
     }
 
     /// Returns which socket gives up if it does not arrive: its sender, or the one that waits for this reply.
@@ -112,6 +122,7 @@ impl Packet {
             | Packet::Data { to, .. }
             | Packet::Ack { to, .. }
             | Packet::Window { to }
+            | Packet::Probe { to, .. }
             | Packet::Fin { to, .. }
             | Packet::FinAck { to }
             | Packet::Reset { to, .. }
@@ -132,7 +143,7 @@ impl Packet {
             Packet::SynAck { .. } => PacketKind::Accept,
             Packet::Established { .. } => PacketKind::Connected,
             Packet::Data { .. } => PacketKind::Data,
-            Packet::Ack { .. } | Packet::Window { .. } => PacketKind::Ack,
+            Packet::Ack { .. } | Packet::Window { .. } | Packet::Probe { .. } => PacketKind::Ack,
             Packet::Fin { .. } => PacketKind::End,
             Packet::FinAck { .. } => PacketKind::EndAck,
             Packet::Refused { .. } | Packet::Reset { .. } => PacketKind::Reset,
@@ -160,8 +171,8 @@ pub(super) enum Alarm {
     SynAgain(SocketId, u32),
     /// A receiver takes data again.
     EndStall(SocketId),
-    /// A sender without a reply gives up.
-    GiveUp(SocketId),
+    /// A sender gives up if what it had sent by this time has no reply yet.
+    GiveUp(SocketId, Duration),
     /// The kernel has buffers again, for a socket that is operated by hand: a loop has timers of its own for that.
     Buffers(SocketId),
     /// A name has been looked up.
@@ -170,6 +181,12 @@ pub(super) enum Alarm {
 
 /// How often a first packet is retransmitted before a connect times out, 127 seconds later (Linux, `tcp_syn_retries`).
 const SYN_RETRIES: u32 = 6;
+
+/// A sender whose packets are not acknowledged for this long gives up (Linux, `tcp_retries2`).
+pub(super) const GIVE_UP: Duration = Duration::from_secs(924);
+
+/// A listener whose reply to a connect is not acknowledged for this long gives up (Linux, `tcp_synack_retries`).
+const GIVE_UP_ANSWER: Duration = Duration::from_secs(63);
 
 impl World {
     pub(super) fn deliver(&mut self, packet: Packet) {
@@ -182,6 +199,7 @@ impl World {
             Packet::Data { to, from, bytes, urgent } => self.deliver_data(to, from, bytes, urgent),
             Packet::Ack { to, count } => self.deliver_ack(to, count),
             Packet::Window { to } => self.pump(to),
+            Packet::Probe { to, from } => self.deliver_probe(to, from),
             Packet::Fin { to, from } => self.deliver_fin(to, from),
             Packet::FinAck { to } => self.deliver_fin_ack(to),
             Packet::Reset { to, .. } => self.deliver_reset(to),
@@ -197,7 +215,7 @@ impl World {
         match alarm {
             Alarm::SynAgain(id, _) => !self.is_tcp(id, |tcp| tcp.phase == Phase::Connecting),
             Alarm::EndStall(id) => !self.is_tcp(id, |tcp| tcp.stalled),
-            Alarm::GiveUp(id) => !self.is_tcp(id, |tcp| tcp.phase != Phase::Closed),
+            Alarm::GiveUp(id, _) => !self.is_tcp(id, |tcp| tcp.phase != Phase::Closed),
             Alarm::Buffers(id) => !self.sockets.contains_key(&id),
             Alarm::Lookup(id) => !self.is_looked_up(id),
         }
@@ -219,13 +237,9 @@ impl World {
             Alarm::EndStall(id) => self.set_stalled(id, false),
             Alarm::Buffers(id) => self.has_room(id),
             Alarm::Lookup(id) => self.answer_lookup(id),
-            Alarm::GiveUp(id) => {
-                if self.drop_held(id) {
-                    self.note(format_args!("s{id} gives up on its peer"));
-                    match self.is_tcp(id, |tcp| matches!(tcp.phase, Phase::Embryo(_))) {
-                        true => self.deliver_reset(id),
-                        false => self.fail(id, Errno::TimedOut),
-                    }
+            Alarm::GiveUp(id, sent_by) => {
+                if self.was_held(id, sent_by) {
+                    self.give_up(id);
                 }
             }
         }
@@ -352,6 +366,7 @@ impl World {
 
     fn deliver_ack(&mut self, to: SocketId, count: usize) {
         let Some(tcp) = self.tcp(to) else { return };
+        tcp.probes = false;
         let is_awaited = tcp.names.is_none() || tcp.awaits_writable;
         if tcp.acknowledged(count) && (is_awaited || !self.is_registered(to)) {
             self.wake(to);
@@ -389,7 +404,7 @@ impl World {
         self.reap(to);
     }
 
-    fn deliver_reset(&mut self, to: SocketId) {
+    pub(super) fn deliver_reset(&mut self, to: SocketId) {
         let Some(tcp) = self.tcp(to) else { return };
         if tcp.orphan {
             return self.remove_tcp(to);
@@ -422,7 +437,7 @@ impl World {
     }
 
     /// Answers a packet for a socket that no longer exists.
-    fn reset_unknown(&mut self, to: SocketId) {
+    pub(super) fn reset_unknown(&mut self, to: SocketId) {
         let Some(tcp) = self.tcp(to) else { return };
         let Some(remote) = tcp.remote_host else { return };
         let host = self.sockets[&to].host;

@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::links::GIVE_UP;
 use super::packet::{Alarm, Packet};
 use super::tcp::Phase;
 use super::world::{HostIndex, Kind, SocketId, World};
@@ -65,8 +64,8 @@ pub(super) struct Process {
     number: Option<u64>,
     /// The machine has no power.
     dark: bool,
-    /// What its peers retransmit, until it is back or they give up.
-    held: Vec<(SocketId, Packet)>,
+    /// What its peers retransmit, until it is back or they give up: the sender, since when, and the packet.
+    held: Vec<(SocketId, Duration, Packet)>,
     clock: HostClock,
     failing: Vec<Failing>,
     descriptors_max: Option<usize>,
@@ -78,9 +77,6 @@ struct HostClock {
     since: Duration,
     said: Duration,
 }
-
-/// A listener whose reply to a connect is not acknowledged for this long gives up (Linux, `tcp_synack_retries`).
-const GIVE_UP_ANSWER: Duration = Duration::from_secs(63);
 
 /// The rate of an accurate clock.
 const MILLION: u128 = 1_000_000;
@@ -153,6 +149,9 @@ impl World {
                 }
             }
         }
+        if how == Crash::Silent {
+            self.probe_vanished(host);
+        }
         let of = &mut self.hosts[host];
         of.ready.clear();
         // Wakers of the old loop must not wake a new one.
@@ -190,37 +189,37 @@ impl World {
     /// Lets a packet arrive at its host, unless that has no power. What its sender would retransmit waits there in that
     /// case.
     pub(super) fn reach(&mut self, packet: Packet) -> Option<Packet> {
-        use Packet::{Data, Datagram, Fin, Syn, SynAck};
+        use Packet::{Data, Datagram, Fin, Probe, Syn, SynAck};
         let (sender, host) = match packet {
-            Syn { from } | SynAck { from, .. } | Data { from, .. } | Fin { from, .. } => {
+            Syn { from } | SynAck { from, .. } | Data { from, .. } | Fin { from, .. } | Probe { from, .. } => {
                 (from, self.tcp(from).and_then(|tcp| tcp.remote_host))
             }
             Datagram { host, sender: (sender, _), .. } => (sender, Some(host)),
             _ => return Some(packet),
         };
         let Some(host) = host.filter(|&host| self.hosts[host].process.dark) else { return Some(packet) };
-        match packet {
-            Data { .. } | Fin { .. } => self.set_alarm(GIVE_UP, Alarm::GiveUp(sender)),
-            SynAck { .. } => self.set_alarm(GIVE_UP_ANSWER, Alarm::GiveUp(sender)),
-            _ => {}
+        if let Some(time) = packet.awaited_for() {
+            self.set_alarm(time, Alarm::GiveUp(sender, self.now));
         }
         if let Datagram { sender: (_, count), .. } = packet {
             self.datagram_has_left(sender, count);
         } else if packet.is_sent_again() {
-            self.hosts[host].process.held.push((sender, packet));
+            self.hosts[host].process.held.push((sender, self.now, packet));
         }
         None
     }
 
-    /// Returns whether packets of a socket were held for a host; drops them.
-    pub(super) fn drop_held_for_dark(&mut self, sender: SocketId) -> bool {
-        let mut any = false;
+    /// Drops the packets of a socket that are held for a host.
+    pub(super) fn drop_held_for_dark(&mut self, sender: SocketId) {
         for host in &mut self.hosts {
-            let before = host.process.held.len();
-            host.process.held.retain(|&(of, _)| of != sender);
-            any |= host.process.held.len() < before;
+            host.process.held.retain(|&(of, _, _)| of != sender);
         }
-        any
+    }
+
+    /// Returns whether a packet of a socket has been held for a host since this time.
+    pub(super) fn was_held_for_dark(&self, sender: SocketId, by: Duration) -> bool {
+        let mut held = self.hosts.iter().flat_map(|host| &host.process.held);
+        held.any(|&(of, since, _)| of == sender && since <= by)
     }
 
     /// Turns the machine on again. What was sent to it is retransmitted some time later.
@@ -232,7 +231,7 @@ impl World {
         process.dark = false;
         let held = std::mem::take(&mut process.held);
         let after = Duration::from_millis(self.random.between(200, 2000));
-        for (_, packet) in held {
+        for (_, _, packet) in held {
             self.put_under_way(after, packet);
         }
     }

@@ -21,7 +21,7 @@ pub enum PacketKind {
     Connected,
     /// Bytes of a stream.
     Data,
-    /// An acknowledgement of received bytes, or news that there is room again.
+    /// An acknowledgement of received bytes, news that there is room again, or a question whether there is.
     Ack,
     /// The end of a stream (FIN).
     End,

@@ -57,6 +57,8 @@ pub(super) struct Tcp {
     /// What the test has queued, if the socket is operated by hand.
     pub(super) queue: Queue,
     unsent: VecDeque<u8>,
+    /// It has asked whether its peer has room, and has no answer yet.
+    pub(super) probes: bool,
     /// Which of the unsent bytes is urgent.
     urgent_unsent: Option<usize>,
     unacknowledged: usize,
@@ -100,6 +102,7 @@ impl Tcp {
             takes_until: Duration::ZERO,
             queue: Queue::default(),
             unsent: VecDeque::new(),
+            probes: false,
             urgent_unsent: None,
             unacknowledged: 0,
             sent_max: world.pick_buffer(),
@@ -171,6 +174,11 @@ impl Tcp {
     /// Returns whether it sends packets until they are acknowledged: data, or probes of a closed window.
     pub(super) fn is_sending(&self) -> bool {
         self.unacknowledged > 0 || !self.unsent.is_empty() || self.fin_sent && !self.fin_acknowledged
+    }
+
+    /// Returns whether it has data to send and none under way: its peer has no room.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.phase == Phase::Open && !self.unsent.is_empty() && self.unacknowledged == 0
     }
 
     /// Returns how many bytes were not read yet.
@@ -465,7 +473,7 @@ impl World {
             let window = self.tcp(peer).map_or(usize::MAX, |peer| peer.window());
             let mut count = unsent.min(window).min(64 * 1024);
             if count == 0 {
-                return;
+                return self.probe_if_cut(id);
             }
             if let Some(mark) = mark {
                 count = count.min(mark + 1);

@@ -12,7 +12,7 @@ pub struct RuleId(u64);
 /// # Links and faults
 impl Network {
     /// Cuts the link between two hosts until [`heal`](Network::heal). Packets that are under way still arrive. TCP goes
-    /// on once the link is healed; senders give up after 924 seconds.
+    /// on once the link is healed; senders give up after 924 seconds, also those that wait for room.
     pub fn cut(&mut self, one: HostId, other: HostId) {
         self.sim.cut(one.0, other.0);
     }
