@@ -169,6 +169,8 @@ struct Run {
     random: Random,
     waiting: Waiting,
     limits: Limits,
+    /// When each half was last read.
+    read_at: Duration,
     /// The client's half and, once it is there, the server's.
     client: Half,
     server: Option<Half>,
@@ -219,7 +221,8 @@ impl Run {
         let most = if buffer < 100 { 3000 } else { 200_000 };
         let (question, answer) = (bytes(most), bytes(most));
         let client = Half::new(network.peer(at), question);
-        Run { network, relay, listener, random, waiting, limits, client, server: None, answer }
+        let read_at = Duration::ZERO;
+        Run { network, relay, listener, random, waiting, limits, read_at, client, server: None, answer }
     }
 
     fn run(&mut self, way: Way, coverage: &mut Coverage) -> Result<(), String> {
@@ -246,11 +249,16 @@ impl Run {
             let answer = &mut self.answer;
             self.server = self.listener.accept().map(|peer| Half::new(peer, std::mem::take(answer)));
         }
+        // A step may take seconds: a peer that takes nothing for five of them is not waited for.
+        let reads = self.network.now() > self.read_at + Duration::from_secs(1);
+        if reads {
+            self.read_at = self.network.now();
+        }
         for half in [Some(&mut self.client), self.server.as_mut()].into_iter().flatten() {
             if self.random.hits(500) {
                 half.send(amount(&mut self.random));
             }
-            if self.random.hits(300) {
+            if self.random.hits(300) || reads {
                 half.read(amount(&mut self.random));
             }
         }
