@@ -5,6 +5,9 @@
 export PATH="${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:$PATH"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 export PYTHONDONTWRITEBYTECODE=1
+# Most is compiled once: half of the time for that went into what helps a second build, and a debugger. Backtraces still
+# have lines.
+export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
 
 scratch=$(mktemp -d)
 declare -A running=() # The processes of the current steps, by their ids.

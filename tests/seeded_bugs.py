@@ -40,6 +40,8 @@ import tempfile
 import property_bugs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# The same tree is compiled for each bug, and no debugger looks at it.
+QUICKLY = {"CARGO_INCREMENTAL": "1", "CARGO_PROFILE_DEV_DEBUG": "0"}
 LIFE = "src/connection/life.rs"
 ERRORS = "src/sys/errors.rs"
 OPTIONS = "src/sys/options.rs"
@@ -1483,7 +1485,7 @@ ALL += [("properties", edits, f" {name}", seeds, (*test, "every_guarantee_holds"
 
 def run_script(tree, target, builds, script, complaint):
     """The same for a rule whose test is a script, which may fail for another reason than the bug."""
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
+    environment = {**os.environ, **QUICKLY, "CARGO_TARGET_DIR": str(target)}
     for what in builds:
         build = subprocess.run(["cargo", "build", "--quiet", *what], cwd=tree, env=environment, capture_output=True, text=True)
         if build.returncode != 0:
@@ -1517,7 +1519,7 @@ def run(tree, target, rule, seeds, test):
     if rule == "properties":
         tests, names = ["--all-features", "--lib"], test
     command = ["cargo", "test", "--quiet", *tests, "--", names]
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUST_BACKTRACE": "0"}
+    environment = {**os.environ, **QUICKLY, "CARGO_TARGET_DIR": str(target), "RUST_BACKTRACE": "0"}
     if seeds:
         environment["SWITCHBOARD_SEEDS"] = str(seeds)
     build = subprocess.run(command[:-2] + ["--no-run"], cwd=tree, env=environment, capture_output=True, text=True)
