@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Runs load generators that others wrote for their own servers, redis-benchmark and wrk, on our examples and on Redis and nginx.
+"""Runs load generators that others wrote, redis-benchmark, wrk and h2load, on our examples and on Redis and nginx.
 
     python3 benches/load_of_others.py                   builds, measures, prints
     python3 benches/load_of_others.py --short           the same in a few seconds, to check that it works
     python3 benches/load_of_others.py --write-readme    also writes the table into benches/README.md, or the file named
-    python3 benches/load_of_others.py --rounds 21 redis-benchmark    more rounds, and one of the two loads only
+    python3 benches/load_of_others.py --rounds 21 redis-benchmark    more rounds, and one of the loads only
     python3 benches/load_of_others.py --valkey PROGRAM  Valkey's server, too, which Debian does not package
 
-Linux, two cores, with redis-server, redis-tools, wrk, nginx and util-linux installed. All servers run on one core, and who
+Linux, two cores, with redis-server, redis-tools, wrk, nginx, nghttp2-client and util-linux installed. All servers run on one core, and who
 loads them on the other.  redis-server does not save, nginx has one worker and no log, and each answers with the same
 bytes as the corresponding example.  Turns are short and alternate; ratios are taken within a round, and their median is printed.
 
@@ -43,7 +43,8 @@ ROUNDS = 15
 CLIENTS = 50
 TESTS = ("ping_mbulk", "set", "get", "incr")
 PIPELINED = (1, 16, 100)
-TURN_S = 0.5  # About, of redis-benchmark; wrk has whole seconds only.
+HTTP_PIPELINED = (1, 16)
+TURN_S = 0.5  # About, of redis-benchmark; wrk and h2load have whole seconds only.
 PROBE_REQUESTS = 10_000
 SHORT_REQUESTS = 2_000
 
@@ -130,6 +131,16 @@ def wrk(core, under, seconds):
     return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)), count
 
 
+def h2load(core, under, pipelined, seconds):
+    # By HTTP/1.1, which the example speaks.
+    url = "http://%s:%d/" % under.address
+    out = run(core, "h2load", "--h1", "-t1", f"-c{CLIENTS}", f"-m{pipelined}", f"-D{seconds}", url)
+    done, failed, errored = map(int, re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", out).groups())
+    answered = int(re.search(r"status codes: (\d+) 2xx", out).group(1))
+    require(done == answered > 0 and failed == errored == 0, f"h2load on {under.name} says {out}")
+    return float(re.search(r"([\d.]+) req/s", out).group(1)), done
+
+
 class Row:
     """Runs one load on two servers, ours first, and returns requests a second and CPU seconds a request for each round."""
 
@@ -191,7 +202,15 @@ def of_wrk(arguments, cores, chance):
         yield row
 
 
-PARTS = {"redis-benchmark": of_redis, "wrk": of_wrk}
+def of_h2load(arguments, cores, chance):
+    with ours("http_server", cores[0]) as server, nginx(cores[0]) as other:
+        for pipelined in HTTP_PIPELINED:
+            row = Row(f"`h2load --h1 -m{pipelined}`, beside nginx", [server, other])
+            row.measure(lambda under: h2load(cores[1], under, pipelined, 1), arguments.rounds, chance)
+            yield row
+
+
+PARTS = {"redis-benchmark": of_redis, "wrk": of_wrk, "h2load": of_h2load}
 HEAD = ("| load, 50 clients | requests/s | theirs | ratio | CPU, \N{MICRO SIGN}s a request | theirs | ratio |\n"
         "| --- | --- | --- | --- | --- | --- | --- |")
 
@@ -206,12 +225,13 @@ def versions(valkey):
     program = http_server.shutil.which("nginx") or "/usr/sbin/nginx"
     server = subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stderr
     nginx_server = re.search(r"nginx/(\S+)", server).group(1)
-    return f"Redis {version_of('redis-server')}{more}, nginx {nginx_server}"
+    generator = subprocess.run(["h2load", "--version"], capture_output=True, text=True, check=True).stdout.split("/")[1].strip()
+    return f"Redis {version_of('redis-server')}{more}, nginx {nginx_server}, h2load {generator}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="LOAD", help=f"of {', '.join(PARTS)}; both if none is given")
+    parser.add_argument("parts", nargs="*", metavar="LOAD", help=f"of {', '.join(PARTS)}; all if none is given")
     parser.add_argument("--short", action="store_true", help="one round, of little load")
     parser.add_argument("--rounds", type=int, default=None, metavar="N", help=f"{ROUNDS} if not given")
     parser.add_argument("--valkey", metavar="PROGRAM", help="a valkey-server to compare with as well")
