@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::Read;
 
 use super::*;
+use crate::filter::chain::Passing;
 use crate::sys::script::Call;
 
 /// Limits whose marks are at `high` and `low`.
@@ -57,6 +58,22 @@ fn w8_produce_comes_once_a_turn_until_it_writes_nothing() {
         transport.start_producing();
     });
     assert_eq!(log.take(), ["produce"]);
+}
+
+#[test]
+fn w8_produce_comes_as_often_through_a_filter() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let mut produces = producer(3, 10);
+    let (_, peer) = scene.accept(&log, move |event, transport| {
+        if let Event::Made = event {
+            assert!(transport.set_filter(Passing));
+        }
+        produces(event, transport)
+    });
+    scene.settle();
+    assert_eq!(peer.take_sent().len(), 30);
+    assert_eq!(produced(&log), 4);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::*;
+use crate::connection::output::{GATHER_MAX, LARGE_BYTES};
 use crate::sys::script::Call;
 
 #[test]
@@ -344,6 +345,26 @@ fn w6_without_buffers_a_send_is_tried_again_by_time_and_nothing_is_lost() {
         scene.pass(2000 * MS);
         assert_eq!(scene.event_loop.time_to_next(), None, "it is over");
     }
+}
+
+#[test]
+fn w6_what_waits_for_buffers_may_be_as_many_pieces_as_one_call_takes() {
+    let mut scene = Scene::new();
+    let (id, peer) = scene.accept(&Log::default(), idle);
+    for _ in 0..2 * GATHER_MAX {
+        peer.write_answers(Err(os_error(errno::ENOBUFS)));
+    }
+    scene.tell(id, |transport| {
+        (0..GATHER_MAX).for_each(|index| transport.write_owned(vec![index as u8; LARGE_BYTES]));
+        transport.write(&[b'l'; 2 * LARGE_BYTES]);
+    });
+    assert!(peer.take_sent().is_empty());
+    while scene.event_loop.time_to_next().is_some() {
+        scene.pass(Duration::from_secs(1));
+    }
+    let mut expected: Vec<_> = (0..GATHER_MAX).map(|index| vec![index as u8; LARGE_BYTES]).collect();
+    expected.push(vec![b'l'; 2 * LARGE_BYTES]);
+    assert!(peer.take_sent() == expected.concat());
 }
 
 #[test]
