@@ -63,6 +63,22 @@ mod tests {
     }
 
     #[test]
+    fn r1_a_long_rest_is_seldom_moved() {
+        let mut input = Input::default();
+        input.append(&[7; 10_000]);
+        let mut moved = 0;
+        for _ in 0..100_000 {
+            input.consume(1);
+            let (start, rest) = (input.start, input.rest().len());
+            input.append(&[7]);
+            moved += if input.start < start { rest } else { 0 };
+        }
+        assert_eq!(input.rest().len(), 10_000);
+        assert!(input.bytes.len() < 20_010, "{} bytes are kept", input.bytes.len());
+        assert!(moved < 200_000, "{moved} bytes moved for 100,000");
+    }
+
+    #[test]
     fn w3_a_buffer_that_a_burst_has_blown_up_is_given_back_though_a_little_is_left() {
         let mut input = Input::default();
         input.append(&[7; 64 * 1024]);

@@ -183,3 +183,20 @@ impl SharedLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w3_a_log_that_nobody_has_a_share_of_is_given_back_too() {
+        let mut log = SharedLog::default();
+        assert!(!log.holds_memory());
+        log.append(b"for somebody who has closed");
+        assert!(log.holds_memory());
+        log.decay();
+        assert!(log.holds_memory(), "it was just used");
+        log.decay();
+        assert!(!log.holds_memory());
+    }
+}
