@@ -1,5 +1,7 @@
 //! What filters cost: no more system calls, and no more memory, than without them (Y2).
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -50,6 +52,21 @@ impl Filter for Sevens {
 
     fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
         Passing.send(&data[..data.len().min(7)], flow)
+    }
+}
+
+/// Takes a byte at a time, and passes a thousand of them up.
+struct Expands;
+
+impl Filter for Expands {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        let Some(&first) = data.first() else { return 0 };
+        flow.up().push(&[first; 1000]);
+        1
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        Passing.send(data, flow)
     }
 }
 
@@ -192,5 +209,28 @@ fn y2_an_idle_connection_keeps_no_memory_for_its_filters() {
         scene.receive(&peer, vec![b'x'; count]);
         assert_eq!(peer.take_sent().len(), count);
         assert_eq!(kept_bytes(&scene, id), 0, "{count}");
+    }
+}
+
+#[test]
+fn r5_little_input_that_becomes_much_does_not_exceed_a_turn() {
+    let mut scene = Scene::with_limits(Limits::default().with_read_bytes_per_turn_max(2_500));
+    let log = Log::default();
+    let total = Rc::new(Cell::new(0));
+    let counted = total.clone();
+    let (_, peer) = scene.accept(&log, move |event, transport| {
+        match &event {
+            Event::Made => assert!(transport.set_filter(Expands)),
+            Event::Data(data) => counted.set(counted.get() + data.len()),
+            _ => {}
+        }
+        by_default(&event, transport)
+    });
+    scene.settle();
+    peer.sends("0123456789");
+    scene.world.event(&peer, Readiness::READABLE);
+    for turn in 1..=4 {
+        scene.turn();
+        assert_eq!(total.get(), 10_000.min(3_000 * turn));
     }
 }
