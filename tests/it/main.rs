@@ -76,6 +76,7 @@ mod simulated_names;
 mod simulated_pipes;
 #[cfg(feature = "testing")]
 mod simulated_platforms;
+#[cfg(feature = "testing")]
 mod simulated_probes;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_processes;
