@@ -134,6 +134,7 @@ LONG=(
   "what a message over TLS costs|600|python3 benches/measure.py tls --check"
   "relays in full|3600|python3 benches/compare/relay.py"
   "how cost grows, in full|3600|python3 benches/compare/curves.py"
+  "where the time of the examples goes|600|python3 benches/shares.py"
   "load of others, in full|3600|python3 benches/load_of_others.py"
   "which answers servers lose|3600|python3 benches/compare/lost.py"
   "TLS: thousands that never finish, testssl.sh, a browser|900|python3 tests/real/tls.py --long"
