@@ -209,6 +209,8 @@ BUGS = [
     ("kit", "src/sys/sim/tcp.rs", "return self.probe_if_cut(id);", "return;"),
     ("kit", "src/sys/sim/packet.rs", "        tcp.probes = false;\n", ""),
     ("kit", "src/sys/sim/packet.rs", "SynAck { .. } => Some(GIVE_UP_ANSWER),", "SynAck { .. } => Some(GIVE_UP),"),
+    ("kit", "src/sys/sim/packet.rs", "        self.drop_held(id);\n", ""),
+    ("kit", "src/sys/sim/ending.rs", "        self.drop_held(id);\n", ""),
     ("kit", LINKS, "        self.probe_through(one, other);\n", ""),
     ("kit", LINKS, "        self.probe_through(from, to);\n", ""),
     ("kit", LINKS, " && sending.held_at <= by)", ")"),

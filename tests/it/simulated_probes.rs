@@ -1,4 +1,4 @@
-//! The test kit: senders whose peer has no room, and whose questions whether it has some are not answered.
+//! The test kit: senders whose peer has no room or cannot be reached, what they send again, and when they give up.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -54,7 +54,11 @@ struct Served {
 }
 
 fn served(reads: bool) -> Served {
-    let mut network = Network::new(5, Faults::none());
+    served_with(5, reads)
+}
+
+fn served_with(seed: u64, reads: bool) -> Served {
+    let mut network = Network::new(seed, Faults::none());
     let server = network.host();
     let address = network.address(server, 7);
     let losses = Losses::default();
@@ -221,4 +225,36 @@ fn kit_a_listener_whose_answers_are_lost_has_room_again_for_others() {
         network.run_for(10 * SECOND);
         assert!(connected.is_connected());
     }
+}
+
+#[test]
+fn kit_a_connection_that_was_reset_sends_nothing_again() {
+    for seed in 0..20 {
+        let mut served = served_with(seed, true);
+        served.network.cut(served.server, served.outside);
+        served.write(b"one");
+        served.network.heal(served.server, served.outside);
+        served.write(b"two");
+        served.network.cut(served.server, served.outside);
+        served.write(b"six");
+        let id = served.network.context(served.server).connection_ids()[0];
+        served.network.context(served.server).connection(id).unwrap().abort();
+        served.network.run_for(Duration::from_millis(1));
+        served.network.heal(served.server, served.outside);
+        served.network.run_for(FOR_EVER);
+        // What was under way when the link was cut arrives, and what its sender has forgotten does not.
+        assert_eq!(served.peer.read(), b"onetwo", "seed {seed}: {}", served.network.trace());
+    }
+}
+
+#[test]
+fn kit_a_connection_that_gave_up_sends_nothing_again() {
+    let mut served = served(true);
+    served.network.cut(served.server, served.outside);
+    served.peer.queue(b"forgotten");
+    served.network.run_for(925 * SECOND);
+    assert_eq!(served.peer.error().map(io::Error::kind), Some(ErrorKind::TimedOut));
+    served.network.heal(served.server, served.outside);
+    served.network.run_for(FOR_EVER);
+    assert!(!served.network.trace().contains("9 bytes arrive"), "{}", served.network.trace());
 }

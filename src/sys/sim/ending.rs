@@ -100,6 +100,7 @@ impl World {
     }
 
     pub(super) fn remove_tcp(&mut self, id: SocketId) {
+        self.drop_held(id);
         let Some(socket) = self.sockets.remove(&id) else { return };
         if let Kind::Tcp(tcp) = socket.kind {
             if tcp.bound {

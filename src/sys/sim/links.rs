@@ -328,7 +328,7 @@ impl World {
         self.delay_senders(one, other, at);
     }
 
-    /// Drops the packets whose acknowledgement a socket waits for.
+    /// Drops the packets whose acknowledgement a socket waits for, which is gone: nobody retransmits them any more.
     pub(super) fn drop_held(&mut self, waits: SocketId) {
         self.drop_held_for_dark(waits);
         for link in self.links.pairs.values_mut() {

@@ -431,6 +431,7 @@ impl World {
             return;
         }
         tcp.fail(error);
+        self.drop_held(id);
         self.note(format_args!("s{id} fails: {error:?}"));
         self.wake(id);
         self.reap(id);

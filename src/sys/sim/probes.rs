@@ -62,7 +62,6 @@ impl World {
     /// something itself.
     pub(super) fn give_up(&mut self, id: SocketId) {
         self.note(format_args!("s{id} gives up on its peer"));
-        self.drop_held(id);
         let peer = self.tcp(id).and_then(|tcp| tcp.peer);
         match self.is_tcp(id, |tcp| matches!(tcp.phase, Phase::Embryo(_))) {
             true => self.deliver_reset(id),
