@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +16,10 @@ const PIECES_MAX: usize = 1000;
 /// How long a caller waits for its line to be written, so that a program that ends right afterwards has printed it. An
 /// output that takes longer is stuck: nobody waits for it again until it has written everything.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A thread with nothing to write ends after this time: in a process of several threads each call on a socket costs the
+/// kernel a little more.
+const REST: Duration = Duration::from_secs(1);
 
 static STDOUT: Output = Output::new(|| Box::new(io::stdout()));
 static STDERR: Output = Output::new(|| Box::new(io::stderr()));
@@ -60,11 +64,10 @@ struct Output {
     state: Mutex<State>,
     changed: Condvar,
     open: fn() -> Box<dyn Write>,
-    /// Whether its thread could be started.
-    has_thread: OnceLock<bool>,
 }
 
 struct State {
+    has_thread: bool,
     waiting: VecDeque<Vec<u8>>,
     /// How many pieces were queued so far, and how many of them are written.
     put: u64,
@@ -75,8 +78,9 @@ struct State {
 
 impl Output {
     const fn new(open: fn() -> Box<dyn Write>) -> Output {
-        let state = State { waiting: VecDeque::new(), put: 0, written: 0, lost: 0, is_stuck: false };
-        Output { state: Mutex::new(state), changed: Condvar::new(), open, has_thread: OnceLock::new() }
+        let waiting = VecDeque::new();
+        let state = State { has_thread: false, waiting, put: 0, written: 0, lost: 0, is_stuck: false };
+        Output { state: Mutex::new(state), changed: Condvar::new(), open }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -84,13 +88,16 @@ impl Output {
     }
 
     fn put(&'static self, piece: Vec<u8>) {
-        let begin = || thread::Builder::new().name("output".to_owned()).spawn(|| self.write_all()).is_ok();
-        if !*self.has_thread.get_or_init(begin) {
+        let mut state = self.lock();
+        if !state.has_thread {
+            state.has_thread = thread::Builder::new().name("output".to_owned()).spawn(|| self.write_all()).is_ok();
+        }
+        if !state.has_thread {
             // The system cannot start a thread.
+            drop(state);
             let _ = (self.open)().write_all(&piece);
             return;
         }
-        let mut state = self.lock();
         if state.waiting.len() >= PIECES_MAX {
             state.lost += 1;
             return;
@@ -111,14 +118,19 @@ impl Output {
         drop(self.changed.wait_while(state, |state| state.written < state.put));
     }
 
-    /// Runs in the output's thread, and never returns.
+    /// Runs in the output's thread, until there has been nothing to write for a while.
     fn write_all(&self) {
         let mut output = (self.open)();
         let mut state = self.lock();
         loop {
             let Some(piece) = state.waiting.pop_front() else {
                 state.is_stuck = false;
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let waited = self.changed.wait_timeout_while(state, REST, |state| state.waiting.is_empty());
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                if state.waiting.is_empty() {
+                    state.has_thread = false;
+                    return;
+                }
                 continue;
             };
             drop(state);

@@ -30,7 +30,8 @@ def loop_of(client):
 def threads(pid):
     found = set()
     for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/comm", encoding="utf-8") as file:
+        # The one that prints ends when there is nothing to print for a while.
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/task/{task}/comm", encoding="utf-8") as file:
             found.add(file.read().strip())
     return found
 
