@@ -227,6 +227,78 @@ fn kit_a_listener_whose_answers_are_lost_has_room_again_for_others() {
     }
 }
 
+/// Five clients that have the listener's answer, of whom the listener hears nothing more: on a link that is cut one way,
+/// or since that packet is lost each time. Returns how to end that.
+fn half_connected(served: &mut Served, is_cut: bool) -> (Vec<Peer>, impl FnOnce(&mut Network) + use<>) {
+    let (server, outside, address) = (served.server, served.outside, served.address);
+    let network = &mut served.network;
+    let rule = network.add_rule("the end of each connect is lost", move |packet| {
+        let is_meant = matches!(packet.kind, PacketKind::Connected | PacketKind::Reset);
+        (!is_cut && packet.to == address && is_meant).then_some(Fate::Drop)
+    });
+    network.slow(server, outside, SECOND, SECOND);
+    let peers = (0..5).map(|_| network.peer(address)).collect();
+    network.run_for(SECOND + SECOND / 2);
+    if is_cut {
+        network.cut_one_way(outside, server);
+    }
+    network.run_for(SECOND);
+    let end = move |network: &mut Network| {
+        network.remove_rule(rule);
+        network.heal(server, outside);
+    };
+    (peers, end)
+}
+
+#[test]
+fn kit_a_listener_that_hears_nothing_of_its_answers_has_room_again_for_others() {
+    for is_cut in [true, false] {
+        let mut served = served(true);
+        let quiet = served.network.sockets();
+        let (mut peers, end) = half_connected(&mut served, is_cut);
+        assert!(peers.iter().all(Peer::is_connected));
+        served.network.run_for(40 * SECOND);
+        assert_eq!(served.network.sockets(), quiet + 10, "each has one at both ends");
+        served.network.run_for(25 * SECOND);
+        assert_eq!(served.network.sockets(), quiet + 5, "{}", served.network.trace());
+        // They find out if they send something.
+        peers[0].queue(b"anybody?");
+        end(&mut served.network);
+        served.network.run_for(10 * SECOND);
+        let errors = peers.iter_mut().map(|peer| peer.error().map(io::Error::kind));
+        let errors: Vec<_> = errors.collect();
+        assert_eq!(errors, [Some(ErrorKind::ConnectionReset), None, None, None, None], "{}", served.network.trace());
+    }
+}
+
+#[test]
+fn kit_what_was_sent_behind_the_end_of_a_connect_is_sent_once_the_listener_has_given_up() {
+    for is_cut in [true, false] {
+        let mut served = served(true);
+        let (mut peers, end) = half_connected(&mut served, is_cut);
+        peers[0].queue(b"hello");
+        served.network.run_for(200 * SECOND);
+        end(&mut served.network);
+        served.network.run_for(10 * SECOND);
+        let error = peers[0].error().map(io::Error::kind);
+        assert_eq!(error, Some(ErrorKind::ConnectionReset), "{}", served.network.trace());
+    }
+}
+
+#[test]
+fn kit_a_connect_whose_end_was_lost_is_over_for_the_listener_once_its_client_is_gone() {
+    for is_cut in [true, false] {
+        let mut served = served(true);
+        let quiet = served.network.sockets();
+        let (peers, end) = half_connected(&mut served, is_cut);
+        peers.into_iter().for_each(Peer::reset);
+        assert_eq!(served.network.sockets(), quiet + 5);
+        end(&mut served.network);
+        served.network.run_for(20 * SECOND);
+        assert_eq!(served.network.sockets(), quiet, "{}", served.network.trace());
+    }
+}
+
 #[test]
 fn kit_a_connection_that_was_reset_sends_nothing_again() {
     for seed in 0..20 {
@@ -245,6 +317,18 @@ fn kit_a_connection_that_was_reset_sends_nothing_again() {
         // What was under way when the link was cut arrives, and what its sender has forgotten does not.
         assert_eq!(served.peer.read(), b"onetwo", "seed {seed}: {}", served.network.trace());
     }
+}
+
+#[test]
+fn kit_what_was_sent_behind_a_lost_packet_is_not_sent_once_its_sender_has_given_up() {
+    let mut served = served(true);
+    let rule = |packet: &Packet<'_>| (packet.bytes == b"one").then_some(Fate::Drop);
+    served.network.add_rule("one piece is lost", rule);
+    served.write(b"one");
+    served.write(b"two");
+    served.network.run_for(FOR_EVER);
+    assert_eq!(served.losses(), ["TimedOut"]);
+    assert_eq!(served.peer.read(), b"", "{}", served.network.trace());
 }
 
 #[test]

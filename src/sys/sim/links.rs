@@ -233,10 +233,8 @@ impl World {
         let wait = SEND_AGAIN.saturating_mul(1 << sending.attempt.min(16)).min(SEND_AGAIN_MAX);
         sending.attempt += 1;
         sending.waited += wait;
-        if sending.waited > sending.packet.awaited_for().unwrap_or(GIVE_UP) {
-            let sender = sending.packet.waits_for_it(sending.sender);
-            self.links.lines.remove(&sender);
-            return self.give_up(sender);
+        if sending.waited > self.awaited_for(&sending.packet, sending.sender).unwrap_or(GIVE_UP) {
+            return self.give_up(sending.packet.waits_for_it(sending.sender));
         }
         if sending.packet.keeps_order() {
             self.links.lines.entry(sending.sender).or_default();
@@ -246,13 +244,20 @@ impl World {
     }
 
     /// Retransmits a lost packet. If it gets through, the packets that wait behind it follow.
-    pub(super) fn send_again(&mut self, sending: Sending) {
+    pub(super) fn send_again(&mut self, mut sending: Sending) {
         let (sender, keeps_order) = (sending.sender, sending.packet.keeps_order());
         let line = if keeps_order { self.links.lines.remove(&sender) } else { None };
-        if keeps_order && !self.is_tcp(sender, |tcp| tcp.phase != Phase::Closed) {
+        if keeps_order && !self.may_send(sender) {
+            let Some(packet) = sending.packet.after_the_end() else { return };
+            sending.packet = packet;
+            self.dispatch(sending, Duration::ZERO);
             return;
         }
         let mut at = self.dispatch(sending, Duration::ZERO);
+        if !self.may_send(sender) {
+            // It has given up.
+            return;
+        }
         for next in line.into_iter().flatten() {
             match self.links.lines.get_mut(&sender) {
                 // It was lost once more, or another one was.
@@ -263,6 +268,11 @@ impl World {
         if let Some(tcp) = self.tcp(sender) {
             tcp.last_arrival = tcp.last_arrival.max(at);
         }
+    }
+
+    /// Returns whether a socket still sends what was lost.
+    fn may_send(&self, sender: SocketId) -> bool {
+        self.is_tcp(sender, |tcp| tcp.phase != Phase::Closed)
     }
 
     /// Resets a connection, for both its ends.
@@ -286,7 +296,7 @@ impl World {
     fn hold(&mut self, mut sending: Sending) {
         sending.held_at = self.now;
         let waits = sending.packet.waits_for_it(sending.sender);
-        let awaited_for = sending.packet.awaited_for();
+        let awaited_for = self.awaited_for(&sending.packet, sending.sender);
         if sending.packet.is_sent_again() {
             self.links.pair(sending.from, sending.to).held.push(sending);
         }
@@ -319,6 +329,10 @@ impl World {
         let held = std::mem::take(&mut link.held);
         let at = self.now + Duration::from_millis(self.random.between(200, 2000));
         for mut sending in held {
+            if sending.packet.keeps_order() && !self.may_send(sending.sender) {
+                let Some(packet) = sending.packet.after_the_end() else { continue };
+                sending.packet = packet;
+            }
             self.record(&mut sending);
             // What was sent before may still be under way, if the link was healed twice in a short time.
             let last = self.tcp(sending.sender).map_or(Duration::ZERO, |tcp| tcp.last_arrival);

@@ -84,24 +84,32 @@ impl Packet {
         }
     }
 
-    /// Returns how long the socket that waits for its acknowledgement, or for this acknowledgement, waits before it gives
-    /// up. `None` if nothing waits for that.
-    pub(super) fn awaited_for(&self) -> Option<Duration> {
-        use Packet::{Ack, Data, Fin, FinAck, Probe, Reset, SynAck};
+    /// Returns whether a socket gives up if it does not arrive within some time.
+    fn is_awaited(&self) -> bool {
+        use Packet::{Ack, Data, Established, Fin, FinAck, Probe, Reset, SynAck};
         match self {
-            Data { .. } | Fin { .. } | Probe { .. } => Some(GIVE_UP),
-            Ack { .. } | FinAck { .. } | Reset { again: true, .. } => Some(GIVE_UP),
-            SynAck { .. } => Some(GIVE_UP_ANSWER),
-            _ => None,
+            Data { .. } | Fin { .. } | Probe { .. } | Ack { .. } | FinAck { .. } => true,
+            SynAck { .. } | Established { .. } => true,
+            Reset { again, .. } => *again,
+            _ => false,
         }
     }
 
-    /// Returns which socket gives up if it does not arrive: its sender, or the one that waits for this reply.
+    /// Returns which socket that is: its sender, or the one that waits for this reply.
     pub(super) fn waits_for_it(&self, sender: SocketId) -> SocketId {
         match self {
             Packet::Ack { to, .. } | Packet::FinAck { to } | Packet::Window { to } => *to,
-            Packet::Reset { to, again: true } => *to,
+            Packet::Established { to } | Packet::Reset { to, again: true } => *to,
             _ => sender,
+        }
+    }
+
+    /// Returns what is sent in its place once its sender has ended: nothing, but a listener that waits for the end of a
+    /// connect asks for it again, and is reset.
+    pub(super) fn after_the_end(self) -> Option<Packet> {
+        match self {
+            Packet::Established { to } => Some(Packet::Reset { to, again: true }),
+            _ => None,
         }
     }
 
@@ -243,6 +251,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Returns how long a socket waits for a packet to arrive before it gives up. `None` if none does.
+    pub(super) fn awaited_for(&self, packet: &Packet, sender: SocketId) -> Option<Duration> {
+        let is_embryo = self.is_tcp(packet.waits_for_it(sender), |tcp| matches!(tcp.phase, Phase::Embryo(_)));
+        packet.is_awaited().then_some(if is_embryo { GIVE_UP_ANSWER } else { GIVE_UP })
     }
 
     // Connecting.

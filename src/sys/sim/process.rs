@@ -198,7 +198,7 @@ impl World {
             _ => return Some(packet),
         };
         let Some(host) = host.filter(|&host| self.hosts[host].process.dark) else { return Some(packet) };
-        if let Some(time) = packet.awaited_for() {
+        if let Some(time) = self.awaited_for(&packet, sender) {
             self.set_alarm(time, Alarm::GiveUp(sender, self.now));
         }
         if let Datagram { sender: (_, count), .. } = packet {
