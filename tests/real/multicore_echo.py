@@ -27,17 +27,9 @@ def loop_of(client):
     return answer[:1]
 
 
-def threads(pid):
-    found = set()
-    for task in os.listdir(f"/proc/{pid}/task"):
-        # The one that prints ends when there is nothing to print for a while.
-        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/task/{task}/comm", encoding="utf-8") as file:
-            found.add(file.read().strip())
-    return found
-
-
 def both_serve(running):
-    require({"echo-0", "echo-1"} <= threads(running.pid), f"its threads are {threads(running.pid)}")
+    threads = harness.threads(running.pid)
+    require({"echo-0", "echo-1"} <= set(threads), f"its threads are {threads}")
     with contextlib.ExitStack() as sockets:
         clients = [sockets.enter_context(connect(running.address)) for _ in range(CLIENTS)]
         loops = [loop_of(client) for client in clients]

@@ -244,18 +244,13 @@ impl World {
     }
 
     /// Retransmits a lost packet. If it gets through, the packets that wait behind it follow.
-    pub(super) fn send_again(&mut self, mut sending: Sending) {
+    pub(super) fn send_again(&mut self, sending: Sending) {
         let (sender, keeps_order) = (sending.sender, sending.packet.keeps_order());
         let line = if keeps_order { self.links.lines.remove(&sender) } else { None };
-        if keeps_order && !self.may_send(sender) {
-            let Some(packet) = sending.packet.after_the_end() else { return };
-            sending.packet = packet;
-            self.dispatch(sending, Duration::ZERO);
-            return;
-        }
+        let Some(sending) = self.still_sent(sending) else { return };
         let mut at = self.dispatch(sending, Duration::ZERO);
         if !self.may_send(sender) {
-            // It has given up.
+            // It has ended, or has given up just now.
             return;
         }
         for next in line.into_iter().flatten() {
@@ -268,6 +263,14 @@ impl World {
         if let Some(tcp) = self.tcp(sender) {
             tcp.last_arrival = tcp.last_arrival.max(at);
         }
+    }
+
+    /// Returns what is sent again of a packet, which may be another one if its sender has ended.
+    fn still_sent(&self, mut sending: Sending) -> Option<Sending> {
+        if sending.packet.keeps_order() && !self.may_send(sending.sender) {
+            sending.packet = sending.packet.after_the_end()?;
+        }
+        Some(sending)
     }
 
     /// Returns whether a socket still sends what was lost.
@@ -328,11 +331,8 @@ impl World {
         }
         let held = std::mem::take(&mut link.held);
         let at = self.now + Duration::from_millis(self.random.between(200, 2000));
-        for mut sending in held {
-            if sending.packet.keeps_order() && !self.may_send(sending.sender) {
-                let Some(packet) = sending.packet.after_the_end() else { continue };
-                sending.packet = packet;
-            }
+        for sending in held {
+            let Some(mut sending) = self.still_sent(sending) else { continue };
             self.record(&mut sending);
             // What was sent before may still be under way, if the link was healed twice in a short time.
             let last = self.tcp(sending.sender).map_or(Duration::ZERO, |tcp| tcp.last_arrival);
@@ -342,7 +342,7 @@ impl World {
         self.delay_senders(one, other, at);
     }
 
-    /// Drops the packets whose acknowledgement a socket waits for, which is gone: nobody retransmits them any more.
+    /// Drops the packets whose acknowledgement a socket has waited for that is gone: nobody retransmits them any more.
     pub(super) fn drop_held(&mut self, waits: SocketId) {
         self.drop_held_for_dark(waits);
         for link in self.links.pairs.values_mut() {
